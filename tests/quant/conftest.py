@@ -33,9 +33,9 @@ def ensemble_vectors() -> dict[str, Any]:
 def synth(indicator_vectors: dict[str, Any]) -> Bars:
     """The 300 bars that the golden values were computed from."""
     series = indicator_vectors["series"]
-    columns = [np.array(series[name]) for name in ("open", "high", "low", "close", "volume")]
     times = np.array(series["ts_ms"], dtype=np.int64)
-    return Bars(times, *columns, timeframe_s=series["bar_seconds"])
+    prices = {name: np.array(series[name]) for name in ("open", "high", "low", "close", "volume")}
+    return Bars(open_ms=times, **prices, timeframe_s=series["bar_seconds"])
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def random_walk(*, seed: int, count: int, timeframe_s: int = 900) -> Bars:
     """Return made-up bars whose every price is positive and whose high and low bound the rest."""
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(scale=0.004, size=count)))
-    opened = np.concatenate(([100.0], close[:-1]))
+    opened = np.concatenate(([100.0], close))[:count]
     spread = 1 + np.abs(rng.normal(scale=0.002, size=count))
     high, low = np.maximum(opened, close) * spread, np.minimum(opened, close) / spread
     times = np.arange(count, dtype=np.int64) * timeframe_s * 1000
