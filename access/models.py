@@ -1,0 +1,71 @@
+"""Rows of the people who log in and of the programs that hold keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import F, Q
+
+
+class User(AbstractUser):
+    """A person who logs in to the pages; programs hold keys instead."""
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Keys, narrowed."""
+
+    def live(self, *, now: datetime) -> ApiKeyQuerySet:
+        """Keep the keys that open the door at ``now``."""
+        not_expired = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
+        return self.filter(not_expired, revoked_at__isnull=True)
+
+
+class ApiKey(models.Model):
+    """One key of one program; its secret is kept only as an HMAC under a pepper."""
+
+    id = models.CharField(primary_key=True, max_length=8, editable=False)
+    name = models.CharField(max_length=100)
+    owner = models.CharField(max_length=8, editable=False)
+    secret_hmac = models.CharField(max_length=64, editable=False)
+    pepper_version = models.PositiveSmallIntegerField(editable=False)
+    scopes = models.JSONField(default=list)
+    address_list = models.JSONField(default=list, blank=True)
+    rate_per_min = models.PositiveIntegerField(null=True, blank=True)
+    burst = models.PositiveIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    rotated_from = models.OneToOneField(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="successor"
+    )
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    last_used_address = models.GenericIPAddressField(null=True, blank=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        constraints = [
+            models.CheckConstraint(condition=~Q(name=""), name="access_key_has_name"),
+            models.CheckConstraint(
+                condition=Q(expires_at__isnull=True) | Q(expires_at__gte=F("created_at")),
+                name="access_key_expires_after_creation",
+            ),
+            models.CheckConstraint(
+                condition=Q(rate_per_min__isnull=True) | Q(rate_per_min__gte=1),
+                name="access_key_rate_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(burst__isnull=True) | Q(burst__gte=1),
+                name="access_key_burst_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(rotated_from__isnull=True) | ~Q(rotated_from=F("id")),
+                name="access_key_not_its_own_origin",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
