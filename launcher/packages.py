@@ -1,0 +1,206 @@
+"""The virtual environment: made once, filled from the hashed lock only when that changed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from launcher import programs
+from launcher.children import open_log
+from launcher.places import Places
+from launcher.terminal import Screen, Stop, seconds
+
+RUNTIME: Final = "requirements.txt"
+DEVELOPMENT: Final = "requirements-dev.txt"
+NOTE: Final = "lens-installed.json"
+PINNED: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?==", re.MULTILINE)
+CAUSES: Final = (
+    (
+        r"ProxyError|Tunnel connection failed|407 Proxy",
+        "the proxy refused the connection",
+        "check HTTPS_PROXY (and NO_PROXY), then run the same command again",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError",
+        "the package index showed a certificate this machine does not trust",
+        "behind a company proxy, set PIP_CERT to its certificate file",
+    ),
+    (
+        r"DO NOT MATCH THE HASHES",
+        "a downloaded package differs from what the lock expects",
+        "try again; if it stays, the index or a proxy alters packages",
+    ),
+    (r"No space left on device", "the disk is full", "free about 1 GB, then run it again"),
+    (
+        r"name resolution|Name or service not known|nodename nor servname|Network is unreachable"
+        r"|Failed to establish a new connection|Connection refused|timed out|NewConnectionError",
+        "the package index cannot be reached from here (offline, or a proxy is needed)",
+        "connect, or set HTTPS_PROXY, or point PIP_INDEX_URL at a reachable index",
+    ),
+    (
+        r"No matching distribution|Could not find a version",
+        "the package index does not carry a locked version for this Python and platform",
+        "use Python 3.11 or 3.12 on Linux or macOS, or another PIP_INDEX_URL",
+    ),
+)
+
+
+class CannotInstall(Stop):
+    """The locked packages could not be installed."""
+
+
+class PythonLacksVenv(Stop):
+    """The Python at hand cannot make virtual environments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """How many packages the lock names and how long installing took (None: nothing to do)."""
+
+    count: int
+    took_s: float | None
+
+    def __str__(self) -> str:
+        took = "unchanged" if self.took_s is None else f"installed in {seconds(self.took_s)}"
+        return f"{self.count} locked, {took}"
+
+
+def check_python() -> None:
+    """Refuse a Python without venv and ensurepip, naming the package that brings them.
+
+    :raises PythonLacksVenv: when either is missing.
+    """
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if missing:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise PythonLacksVenv(
+            f"this Python {version} lacks {' and '.join(missing)}",
+            why="Debian and Ubuntu ship them apart from Python itself",
+            todo=f"sudo apt install python{version}-venv",
+        )
+
+
+def lock_digest(lock: Path) -> str:
+    """Return what changes when the lock or the Python that reads it changes."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return hashlib.sha256(version.encode() + b"\0" + lock.read_bytes()).hexdigest()
+
+
+def is_current(where: Places, lock_name: str) -> bool:
+    """Return whether the environment holds what a lock asks for."""
+    wanted = lock_digest(where.root / lock_name)
+    return _note(where).get(lock_name) == wanted and where.python.exists()
+
+
+def ensure_installed(where: Places, screen: Screen, *, lock_name: str = RUNTIME) -> Installed:
+    """Make the environment hold what a lock asks for.
+
+    :raises CannotInstall: when pip failed twice, with the cause where it is known.
+    :raises PythonLacksVenv: when no environment can be made.
+    """
+    lock = where.root / lock_name
+    count = len(PINNED.findall(lock.read_text(encoding="utf-8")))
+    if is_current(where, lock_name):
+        return Installed(count, None)
+    began_s = time.monotonic()
+    _ensure_venv(where, screen)
+    _forget_note(where, lock_name)
+    output = _pip(where, screen, lock_name, count)
+    if output is not None:
+        screen.warn("packages", "the first try failed, trying once more")
+        output = _pip(where, screen, lock_name, count)
+    if output is not None:
+        raise _cannot_install(where, output)
+    _write_note(where, lock_name)
+    return Installed(count, time.monotonic() - began_s)
+
+
+def _ensure_venv(where: Places, screen: Screen) -> None:
+    if where.python.exists():
+        answer = programs.run([where.python, "-m", "pip", "--version"])
+        version = f"(python {sys.version_info.major}.{sys.version_info.minor})"
+        if answer.returncode == 0 and version in answer.stdout:
+            return
+    check_python()
+    screen.progress("packages", "making .venv")
+    made = programs.run([sys.executable, "-m", "venv", "--clear", where.venv])
+    if made.returncode:
+        raise CannotInstall(f"{where.venv} could not be made", why=made.stdout.strip()[-600:])
+
+
+def _pip(where: Places, screen: Screen, lock_name: str, count: int) -> str | None:
+    """Install; return None when it went well, else what pip wrote."""
+    environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    for name in ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"):
+        environment.pop(name, None)
+    command = [where.python, "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
+    process = programs.start(
+        [*command, "--require-hashes", "-r", where.root / lock_name],
+        environment=environment,
+        cwd=where.root,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    seen = 0
+    with open_log(where.log / "install.log") as log:
+        try:
+            for raw in process.stdout:
+                log.write(raw)
+                line = raw.decode("utf-8", "replace").strip()
+                lines.append(line)
+                seen += line.startswith(("Collecting ", "Requirement already satisfied"))
+                _show_progress(screen, line, seen, count)
+            code = process.wait()
+        finally:
+            process.kill()
+    return None if code == 0 else "\n".join(lines[-60:])
+
+
+def _show_progress(screen: Screen, line: str, seen: int, count: int) -> None:
+    if line.startswith("Installing collected packages"):
+        screen.progress("packages", f"{seen} downloaded, installing them")
+    elif line:
+        screen.progress("packages", f"{min(seen, count)}/{count} {line.partition(' (')[0]}")
+
+
+def _cannot_install(where: Places, output: str) -> CannotInstall:
+    log = where.shown(where.log / "install.log")
+    for pattern, why, todo in CAUSES:
+        if re.search(pattern, output):
+            return CannotInstall(
+                "the locked packages could not be installed", why=why, todo=f"{todo} (log: {log})"
+            )
+    errors = [line for line in output.splitlines() if "rror" in line] or output.splitlines()
+    return CannotInstall(
+        "the locked packages could not be installed",
+        why="\n".join(errors[-5:]),
+        todo=f"the full output is in {log}",
+    )
+
+
+def _note(where: Places) -> dict[str, str]:
+    try:
+        content = json.loads((where.venv / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_note(where: Places, lock_name: str) -> None:
+    names = {lock_name, RUNTIME} if lock_name == DEVELOPMENT else {lock_name}
+    note = _note(where) | {name: lock_digest(where.root / name) for name in names}
+    (where.venv / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def _forget_note(where: Places, lock_name: str) -> None:
+    note = _note(where)
+    if note.pop(lock_name, None) is not None:
+        (where.venv / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,391 @@
+"""`up`: everything from a bare checkout to a ready desk, and back down in order."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import platform
+import re
+import shlex
+import socket
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from launcher import market, packages, ports, redis_server
+from launcher.children import Child, ChildPlan
+from launcher.claim import Claim, Running, described, end_leftovers
+from launcher.environment import (
+    child_environment,
+    ensure_secrets,
+    redis_url,
+    shell_environment,
+)
+from launcher.places import Places, make_private, socket_path
+from launcher.supervisor import Interrupted, Supervisor
+from launcher.terminal import BOLD, Screen, Stop, seconds
+
+READY_WITHIN_S: Final = 60.0
+REDIS_WITHIN_S: Final = 120.0  # a long append-only file takes its time to load
+WORKER_STOP_S: Final = 22.0  # a worker gives its running work 20 s
+MESSAGE_LIMIT: Final = 64 * 1024  # bytes of one incoming WebSocket message
+PROBE_TIMEOUT_S: Final = 2.0
+
+
+class NotReady(Stop):
+    """Everything was started but the desk did not become ready."""
+
+
+class SetupFailed(Stop):
+    """A set-up command of the application failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """What a person chose for `up`."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    workers: int = 2
+    allow_remote: bool = False
+    show_children: bool = True
+
+
+class Stack:
+    """One run of `up`, from the first step to the last child."""
+
+    def __init__(self, *, where: Places, screen: Screen, claim: Claim, options: UpOptions) -> None:
+        self._where = where
+        self._screen = screen
+        self._claim = claim
+        self._options = options
+        self._note = Running(pid=os.getpid(), status="starting", started_at=time.time())
+        self._supervisor = Supervisor(screen=screen, logs=where.log, on_change=self._note_children)
+        self._environment: dict[str, str] = {}
+        self._began_s = 0.0
+        self._line: socket.socket | None = None
+        self._probe: market.Probe | None = None
+
+    def _note_children(self, children: Mapping[str, Child]) -> None:
+        self._note.children = described(children)
+        self._claim.write(self._note)
+
+    def set_up(self) -> None:
+        """Bring everything up until the desk is ready.
+
+        :raises Stop: when a step cannot be done; the children so far still run.
+        :raises Interrupted: when a signal came.
+        """
+        self._end_leftovers()
+        self._claim.write(self._note)
+        self._screen.done("packages", str(packages.ensure_installed(self._where, self._screen)))
+        self._supervisor.listen_to_signals()
+        self._began_s = time.monotonic()
+        self._probe = market.start_probe(shell_environment(self._where.root))
+        if ensure_secrets(self._where):
+            self._screen.done("secrets", f"made in {self._where.shown(self._where.secrets)}")
+        self._line = ports.listen(self._options.host, self._options.port)
+        self._note.url = ports.address(self._options.host, self._line.getsockname()[1])
+        self._start_redis()
+        self._migrate()
+        self._start_children(self._line)
+        self._wait_ready()
+
+    def _end_leftovers(self) -> None:
+        ended = end_leftovers(self._claim.read())
+        if ended:
+            self._screen.warn("leftovers", f"ended from an earlier run: {', '.join(ended)}")
+
+    def _start_redis(self) -> None:
+        named = shell_environment(self._where.root).get("REDIS_URL", "")
+        if named:
+            self._screen.done("redis", f"{redis_server.check_address(named)} (REDIS_URL)")
+            self._use_redis(named)
+            return
+        binary = redis_server.find_binary(self._where)
+        socket_at = socket_path(self._where, "redis.sock")
+        redis_server.clear_stale_socket(socket_at)
+        self._use_redis(redis_url(socket_at))
+        self._supervisor.start(
+            redis_server.server_plan(
+                binary,
+                socket_at=socket_at,
+                directory=redis_server.ensure_directory(self._where, binary),
+                environment=self._environment,
+            )
+        )
+
+        def answers() -> bool:
+            said = redis_server.ping(socket_at)
+            if said.startswith(redis_server.LOADING):
+                self._screen.progress("redis", "reading its file")
+            return said.startswith(b"+PONG")
+
+        if not self._supervisor.wait_until(answers, within_s=REDIS_WITHIN_S):
+            raise self._not_ready("redis", "it does not answer PING")
+        self._screen.done("redis", f"{binary}, private socket")
+
+    def _use_redis(self, url: str) -> None:
+        self._note.redis_url = url
+        self._environment = child_environment(self._where, redis=url)
+
+    def _manage(self, name: str, *arguments: str) -> ChildPlan:
+        return ChildPlan(
+            name=name,
+            command=(str(self._where.python), str(self._where.manage), *arguments),
+            environment=self._environment,
+            cwd=self._where.root,
+        )
+
+    def _migrate(self) -> None:
+        applied = 0
+
+        def count(line: str) -> None:
+            nonlocal applied
+            applied += line.endswith("... OK")
+            self._screen.progress("database", line.strip())
+
+        code, last = self._supervisor.run_to_end(
+            self._manage("migrate", "migrate", "--noinput", "--no-color"), on_line=count
+        )
+        if code:
+            raise self._setup_failed("the database could not be prepared", "migrate", last)
+        state = f"{applied} migrations" if applied else "up to date"
+        self._screen.done("database", f"{self._database_name()}, {state}")
+
+    def _database_name(self) -> str:
+        url = self._environment["DATABASE_URL"]
+        if url.startswith("sqlite"):
+            return self._where.shown(self._where.database)
+        return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
+
+    def _setup_failed(self, what: str, log: str, last: Sequence[str]) -> SetupFailed:
+        path = self._where.shown(self._where.log / f"{log}.log")
+        return SetupFailed(what, why="\n".join(last[-6:]), todo=f"the full output is in {path}")
+
+    def _start_children(self, line: socket.socket) -> None:
+        self._supervisor.start(self._web(line))
+        self._supervisor.start(self._background("conductor", "run_conductor", order=1))
+        for number in range(1, self._options.workers + 1):
+            self._supervisor.start(self._background(f"worker-{number}", "run_worker", order=2))
+        self._screen.done("workers", str(self._options.workers))
+
+    def _web(self, line: socket.socket) -> ChildPlan:
+        options = {
+            "--fd": line.fileno(),
+            "--access-log": os.devnull,  # its lines carry query strings, which may carry keys
+            "--websocket_timeout": -1,  # daphne's own default closes every socket after a day
+            "--websocket-max-message-size": MESSAGE_LIMIT,
+            "--websocket-max-frame-size": MESSAGE_LIMIT,
+        }
+        arguments = [str(part) for option in options.items() for part in option]
+        program = (str(self._where.python), "-m", "daphne")
+        return ChildPlan(
+            name="web",
+            command=(*program, *arguments, "--no-server-name", "lens_site.asgi:application"),
+            environment=self._environment,
+            cwd=self._where.root,
+            stop_order=0,
+            keep_open=(line.fileno(),),
+        )
+
+    def _background(self, name: str, command: str, *, order: int) -> ChildPlan:
+        return ChildPlan(
+            name=name,
+            command=(str(self._where.python), str(self._where.manage), command),
+            environment=self._environment,
+            cwd=self._where.root,
+            stop_order=order,
+            stop_within_s=WORKER_STOP_S,
+        )
+
+    def _wait_ready(self) -> None:
+        answer: dict[str, Any] = {}
+
+        def is_ready() -> bool:
+            code, body = get(self._note.url, "/ready")
+            answer.update(code=code, body=body)
+            self._screen.progress("ready", body[:80] if code else "web is starting")
+            return code == 200
+
+        if not self._supervisor.wait_until(is_ready, within_s=READY_WITHIN_S):
+            said = f"GET /ready says {answer['code']}: {answer['body'][:600]}"
+            raise self._not_ready("web", said if answer.get("code") else "web does not answer")
+        self._note.status = "ready"
+        self._note.ready_after_s = time.monotonic() - self._began_s
+        self._claim.write(self._note)
+
+    def _not_ready(self, name: str, why: str) -> NotReady:
+        child = self._supervisor.children.get(name)
+        lines = list(child.last_lines)[-6:] if child else []
+        return NotReady(
+            f"{name} was not ready in time",
+            why="\n".join([why, *lines]),
+            todo="./lens logs shows the rest, ./lens doctor checks this machine",
+        )
+
+    def first_key(self) -> str:
+        """Return the first API key when there was none yet, else nothing.
+
+        :raises SetupFailed: when the application refused to make one.
+        """
+        said: list[str] = []
+        code, last = self._supervisor.run_to_end(
+            self._manage("first-key", "create_api_key", "--first", "--json"), on_line=said.append
+        )
+        if code:
+            raise self._setup_failed("the first API key could not be made", "first-key", last)
+        for text in reversed(said):
+            with suppress(ValueError):
+                answer = json.loads(text)
+                return str(answer.get("key") or "") if answer.get("created") else ""
+        return ""
+
+    def tell(self, key: str) -> None:
+        """Print the box: where, with which key, how to send a first signal, how to stop."""
+        url = self._note.url
+        if self._screen.machine:
+            self._screen.report({"status": "ready", "url": url, "api_key": key or None})
+            return
+        took = seconds(self._note.ready_after_s or 0)
+        self._screen.line(f"Lens is ready in {took}   {self._screen.paint(url, BOLD)}")
+        if key:
+            self._screen.line()
+            self._screen.line(
+                f"Your first API key, shown only now:  {self._screen.paint(key, BOLD)}"
+            )
+        prices = market.outcome(self._probe)
+        if prices.complaint:
+            self._screen.warn("market", prices.complaint)
+        self._screen.line("Send a first signal:")
+        self._screen.line(first_signal(url, key or "$LENS_KEY", prices.btc))
+        if not key:
+            self._screen.line("(another key: ./lens apikey create --name me --scope signals:write)")
+
+    def keep(self, *, show_children: bool) -> None:
+        """Watch over the children until a signal comes.
+
+        :raises Interrupted: when it came.
+        :raises GaveUp: when a child died too often.
+        """
+        self._screen.mute_children(not show_children)
+        while True:
+            self._supervisor.tick()
+
+    def tear_down(self) -> None:
+        """Stop every child in order and leave no note behind."""
+        self._note.status = "stopping"
+        self._claim.write(self._note)
+        if self._line is not None:
+            self._line.close()
+        self._supervisor.stop()
+        self._claim.clear()
+        self._claim.release()
+
+
+def version(where: Places) -> str:
+    """Return the version of this checkout."""
+    with (where.root / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def greet(where: Places, screen: Screen) -> None:
+    """Print the first line, and a notice when root runs it."""
+    machine = f"{platform.system()} {platform.machine()}"
+    screen.line(f"Lens {version(where)}  Python {platform.python_version()}  {machine}")
+    if os.geteuid() == 0:
+        screen.warn("root", "works, but an ordinary user is enough and safer")
+
+
+def bring_up(
+    where: Places,
+    screen: Screen,
+    options: UpOptions,
+    *,
+    when_ready: Callable[[], None] = lambda: None,
+) -> int:
+    """Run the desk until it is stopped; return the exit code of `up`.
+
+    :raises Stop: when it cannot start or a child keeps dying.
+    """
+    ports.check_host(options.host, remote_allowed=options.allow_remote)
+    greet(where, screen)
+    make_private(where)
+    claim = Claim(where)
+    if not claim.take():
+        return _already_running(claim, screen)
+    stack = Stack(where=where, screen=screen, claim=claim, options=options)
+    ready = False
+    try:
+        stack.set_up()
+        stack.tell(stack.first_key())
+        ready = True
+        screen.line("Ctrl-C stops everything; your data stays in " + where.shown(where.var))
+        when_ready()
+        stack.keep(show_children=options.show_children)
+    except Interrupted as interrupted:
+        screen.line("stopping: web, conductor, workers, redis (again to kill)")
+        if not ready:
+            return 128 + interrupted.signal_number
+        return 0
+    finally:
+        stack.tear_down()
+        screen.line("stopped, nothing left running")
+    return 0
+
+
+def _already_running(claim: Claim, screen: Screen) -> int:
+    deadline_s = time.monotonic() + READY_WITHIN_S
+    running = claim.read()
+    while claim.is_held() and time.monotonic() < deadline_s:
+        running = claim.read()
+        if running and running.status == "ready":
+            if screen.machine:
+                screen.report({"status": "already running", "url": running.url, "api_key": None})
+            screen.line(f"already running: pid {running.pid}  {running.url}")
+            return 0
+        time.sleep(0.2)
+    pid = running.pid if running else "unknown"
+    raise NotReady(
+        f"another ./lens up (pid {pid}) holds this directory and is not ready",
+        todo="./lens status tells more, ./lens down ends it",
+    )
+
+
+def get(url: str, path: str, *, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[int, str]:
+    """Return status and body of a GET on our own web server; status 0 when it does not answer."""
+    host = url.removeprefix("http://")
+    line = http.client.HTTPConnection(host, timeout=timeout_s)
+    try:
+        line.request("GET", path)
+        answer = line.getresponse()
+        return answer.status, answer.read(65536).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error)
+    finally:
+        line.close()
+
+
+def first_signal(url: str, key: str, price: float) -> str:
+    """Return a shell line that sends a signal stamped with the moment it is pasted."""
+    body = {
+        "event_type": "OPEN_SIGNAL",
+        "symbol": "BTC",
+        "signal_direction": "long",
+        "entry_price": price,
+        "size": 0.1,
+        "liquidation_price": round(price * 0.9, 2),
+        "ts_utc": "@NOW@",
+        "source": "my_first_signal",
+    }
+    now = """'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'"""
+    text = "'" + json.dumps(body).replace("@NOW@", now) + "'"
+    quoted = f'"X-API-Key: {key}"' if key.startswith("$") else shlex.quote(f"X-API-Key: {key}")
+    return (
+        f"  curl -s {url}/api/v1/signals -H {quoted} \\\n"
+        f"    -H 'Content-Type: application/json' -d {text}"
+    )
