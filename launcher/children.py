@@ -32,6 +32,7 @@ class ChildPlan:
     death_signal: int = signal.SIGKILL  # what it gets when the supervisor is killed
     keep_open: tuple[int, ...] = ()
     shown: bool = True  # whether its lines appear on the terminal
+    logged: bool = True  # no for what prints a secret
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -121,7 +122,7 @@ def start_child(plan: ChildPlan, *, logs: Path, now_s: float) -> Child:
         process=process,
         born=programs.birth_of(process.pid),
         started_s=now_s,
-        log=open_log(logs / f"{plan.name}.log"),
+        log=open_log(logs / f"{plan.name}.log" if plan.logged else Path(os.devnull)),
     )
 
 

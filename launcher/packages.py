@@ -7,11 +7,13 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from launcher import programs
 from launcher.children import open_log
@@ -141,34 +143,37 @@ def _pip(where: Places, screen: Screen, lock_name: str, count: int) -> str | Non
     environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     for name in ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"):
         environment.pop(name, None)
-    command = [where.python, "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
+    options = ["--no-input", "--progress-bar", "off", "--require-hashes"]
     process = programs.start(
-        [*command, "--require-hashes", "-r", where.root / lock_name],
+        [where.python, "-m", "pip", "install", *options, "-r", where.root / lock_name],
         environment=environment,
         cwd=where.root,
     )
-    assert process.stdout is not None
     lines: list[str] = []
-    seen = 0
-    with open_log(where.log / "install.log") as log:
+    with process, open_log(where.log / "install.log") as log:
         try:
-            for raw in process.stdout:
-                log.write(raw)
-                line = raw.decode("utf-8", "replace").strip()
+            for line in _lines_of(process, log):
                 lines.append(line)
-                seen += line.startswith(("Collecting ", "Requirement already satisfied"))
-                _show_progress(screen, line, seen, count)
+                _show_progress(screen, lines, count)
             code = process.wait()
         finally:
             process.kill()
     return None if code == 0 else "\n".join(lines[-60:])
 
 
-def _show_progress(screen: Screen, line: str, seen: int, count: int) -> None:
-    if line.startswith("Installing collected packages"):
+def _lines_of(process: subprocess.Popen[bytes], log: IO[bytes]) -> Iterator[str]:
+    assert process.stdout is not None
+    for raw in process.stdout:
+        log.write(raw)
+        yield raw.decode("utf-8", "replace").strip()
+
+
+def _show_progress(screen: Screen, lines: list[str], count: int) -> None:
+    seen = sum(line.startswith(("Collecting ", "Requirement already")) for line in lines)
+    if lines[-1].startswith("Installing collected packages"):
         screen.progress("packages", f"{seen} downloaded, installing them")
-    elif line:
-        screen.progress("packages", f"{min(seen, count)}/{count} {line.partition(' (')[0]}")
+    else:
+        screen.progress("packages", f"{min(seen, count)}/{count} {lines[-1].partition(' (')[0]}")
 
 
 def _cannot_install(where: Places, output: str) -> CannotInstall:

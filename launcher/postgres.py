@@ -97,9 +97,11 @@ def _prepare(binaries: Path, home: Path, user: int | None) -> None:
 
 def _wait(binaries: Path, home: Path, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline_s = time.monotonic() + START_WITHIN_S
-    command = [binaries / "psql", "-h", home, "-U", USER, "-d", "postgres", "-qc"]
+    options = ["-h", str(home), "-U", USER, "-d", "postgres", "-qc"]
     while time.monotonic() < deadline_s and server.poll() is None:
-        answer = programs.run([*command, f"CREATE DATABASE {USER}"], timeout_s=10)
+        answer = programs.run(
+            [binaries / "psql", *options, f"CREATE DATABASE {USER}"], timeout_s=10
+        )
         if answer.returncode == 0 or "already exists" in answer.stdout:
             return
         time.sleep(0.2)

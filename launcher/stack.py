@@ -11,7 +11,7 @@ import shlex
 import socket
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -133,12 +133,13 @@ class Stack:
         self._note.redis_url = url
         self._environment = child_environment(self._where, redis=url)
 
-    def _manage(self, name: str, *arguments: str) -> ChildPlan:
+    def _manage(self, name: str, *arguments: str, logged: bool = True) -> ChildPlan:
         return ChildPlan(
             name=name,
             command=(str(self._where.python), str(self._where.manage), *arguments),
             environment=self._environment,
             cwd=self._where.root,
+            logged=logged,
         )
 
     def _migrate(self) -> None:
@@ -153,8 +154,12 @@ class Stack:
             self._manage("migrate", "migrate", "--noinput", "--no-color"), on_line=count
         )
         if code:
-            raise self._setup_failed("the database could not be prepared", "migrate", last)
-        state = f"{applied} migrations" if applied else "up to date"
+            raise SetupFailed(
+                "the database could not be prepared",
+                why="\n".join(last[-6:]),
+                todo=f"the full output is in {self._where.shown(self._where.log)}/migrate.log",
+            )
+        state = f"{applied} migration{'s' * (applied > 1)}" if applied else "up to date"
         self._screen.done("database", f"{self._database_name()}, {state}")
 
     def _database_name(self) -> str:
@@ -162,10 +167,6 @@ class Stack:
         if url.startswith("sqlite"):
             return self._where.shown(self._where.database)
         return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
-
-    def _setup_failed(self, what: str, log: str, last: Sequence[str]) -> SetupFailed:
-        path = self._where.shown(self._where.log / f"{log}.log")
-        return SetupFailed(what, why="\n".join(last[-6:]), todo=f"the full output is in {path}")
 
     def _start_children(self, line: socket.socket) -> None:
         self._supervisor.start(self._web(line))
@@ -235,10 +236,11 @@ class Stack:
         """
         said: list[str] = []
         code, last = self._supervisor.run_to_end(
-            self._manage("first-key", "create_api_key", "--first", "--json"), on_line=said.append
+            self._manage("first-key", "create_api_key", "--first", "--json", logged=False),
+            on_line=said.append,
         )
         if code:
-            raise self._setup_failed("the first API key could not be made", "first-key", last)
+            raise SetupFailed("the first API key could not be made", why="\n".join(last[-6:]))
         for text in reversed(said):
             with suppress(ValueError):
                 answer = json.loads(text)

@@ -202,16 +202,16 @@ class Suite:
             environment=environment,
             cwd=self._where.root,
         )
-        assert process.stdout is not None
         closing = ""
-        try:
-            for raw in process.stdout:
-                line = raw.decode("utf-8", "replace").rstrip("\n")
-                self._screen.line(line)
-                closing = line if line.strip() else closing
-            return process.wait(), closing
-        finally:
-            _end_group(process)
+        with process:
+            try:
+                for raw in process.stdout or ():
+                    line = raw.decode("utf-8", "replace").rstrip("\n")
+                    self._screen.line(line)
+                    closing = line if line.strip() else closing
+                return process.wait(), closing
+            finally:
+                _end_group(process)
 
     def _close(self) -> int:
         failed = [outcome for outcome in self._outcomes if outcome.passed is False]
@@ -282,7 +282,6 @@ def _short_directory() -> Iterator[Path]:
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def relock(where: Places, screen: Screen, *, upgrade: bool) -> int:
