@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core.checks import register
+from django.core.signals import request_finished
+from django.db import close_old_connections
+from django.utils.module_loading import import_string
+
+from access import checks
 
 
 class AccessConfig(AppConfig):
@@ -10,3 +16,14 @@ class AccessConfig(AppConfig):
 
     name = "access"
     verbose_name = "Access"
+
+    def ready(self) -> None:
+        for check in checks.ALL:
+            register(check)
+        request_finished.connect(write_last_uses, dispatch_uid="access.last-uses")
+
+
+def write_last_uses(**_: object) -> None:
+    """Write down which keys were used, now that the answer is out."""
+    if import_string("access.services.touch_last_used")():
+        close_old_connections()
