@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from quant.types import Bars
 
@@ -92,3 +94,12 @@ class RecordingSpan:
     rows: int
     first_open_at: datetime
     last_close_at: datetime
+
+
+class Scripts(Protocol):
+    """Runs a script where all processes see it."""
+
+    async def script(
+        self, text: str, *, key: str, args: Sequence[str | int | bytes]
+    ) -> object | None:
+        """Return what the script answers, or None while there is no shared place."""

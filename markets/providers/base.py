@@ -65,7 +65,7 @@ class DerivativesSheet:
     """
 
     rows: Mapping[str, Derivatives]
-    refused: Mapping[str, str] = field(default=_NOTHING)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def pick(self, symbol: str) -> Derivatives:
         """Return the row of one instrument.

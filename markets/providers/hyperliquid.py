@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar
 
 import httpx2
 import numpy as np
 
-from markets.parsing import bars_of, venue_symbol
+from markets.parsing import bars_of, moment, venue_symbol
 from markets.providers.base import (
     BadMarketData,
     DerivativesSheet,
@@ -224,7 +224,7 @@ def _book(answer: Mapping[str, object], *, coin: str, source: str) -> OrderBook:
         symbol=coin,
         bids=_levels(sides[0], name=f"bids of {coin}", sign=-1),
         asks=_levels(sides[1], name=f"asks of {coin}", sign=1),
-        as_of=datetime.fromtimestamp(shown_ms / 1000, tz=UTC),
+        as_of=moment(shown_ms),
         source=source,
     )
 

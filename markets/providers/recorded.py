@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from markets.parsing import bars_of, venue_symbol
+from markets.parsing import bars_of, moment, venue_symbol
 from markets.providers.base import BadMarketData, MarketDataProvider, UnknownInstrument
 from markets.types import CandleSeries, Derivatives, OrderBook, Quote
 from quant.candles import resample
@@ -103,7 +103,7 @@ class Recorded(MarketDataProvider):
             mid=float(base.close[end - 1]),
             bid=None,
             ask=None,
-            as_of=_moment(int(base.open_ms[end - 1]) + step_ms),
+            as_of=moment(int(base.open_ms[end - 1]) + step_ms),
             source=self._source,
         )
 
@@ -127,7 +127,7 @@ class Recorded(MarketDataProvider):
             oi_change_24h_pct=None,
             mark_price=None,
             oracle_price=None,
-            as_of=_moment(int(funding.time_ms[known - 1])),
+            as_of=moment(int(funding.time_ms[known - 1])),
             source=self._source,
         )
 
@@ -245,12 +245,12 @@ def _lines(file: Path, *, columns: tuple[str, ...]) -> Iterator[tuple[int, list[
 
 def _time_of(text: str, *, file: Path, line: int) -> int:
     try:
-        moment = datetime.fromisoformat(text)
+        opened_at = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadRecording(f"{file}, line {line}: {text!r} is no ISO 8601 time") from error
-    if moment.tzinfo is None:
+    if opened_at.tzinfo is None:
         raise BadRecording(f"{file}, line {line}: {text!r} lacks its offset from UTC")
-    return _ms(moment)
+    return _ms(opened_at)
 
 
 def _prices(values: list[str], *, file: Path, line: int) -> tuple[float, ...]:
@@ -274,9 +274,5 @@ def _number(text: str, *, name: str, file: Path, line: int) -> float:
     return number
 
 
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
-def _moment(unix_ms: int) -> datetime:
-    return datetime.fromtimestamp(unix_ms / 1000, tz=UTC)
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
