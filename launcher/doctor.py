@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sqlite3
@@ -177,7 +176,9 @@ def _application(where: Places) -> Finding:
 
 
 def _market(where: Places) -> Iterator[Finding]:
-    prices = market.outcome(market.start_probe({**shell_environment(where.root), **os.environ}))
+    probe = market.start_probe(shell_environment(where.root))
+    prices = market.outcome(probe)
+    market.end_probe(probe)
     if prices.complaint:
         yield Finding("market", WARN, prices.complaint)
         yield Finding("clock", OK, "not compared: no outside clock answered")

@@ -50,9 +50,13 @@ def outcome(probe: Probe | None, *, within_s: float = TIMEOUT_S) -> Prices:
         content, _ = probe.communicate(timeout=within_s)
         return Prices(**json.loads(content))
     except (subprocess.TimeoutExpired, ValueError, TypeError):
-        probe.kill()
-        probe.wait()
         return Prices(complaint="the price source does not answer; ./lens demo needs no network")
+
+
+def end_probe(probe: Probe) -> None:
+    """Stop asking."""
+    probe.kill()
+    probe.communicate()
 
 
 def ask(base: str) -> dict[str, Any]:

@@ -104,6 +104,14 @@ def socket_path(where: Places, name: str) -> Path:
     return private_directory(short) / name
 
 
+def forget_socket(where: Places, path: Path) -> None:
+    """Remove a socket whose server has ended, and the short directory that held it."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        if path.parent != where.run:
+            path.parent.rmdir()
+
+
 def private_directory(path: Path) -> Path:
     """Create a directory for this user alone, or check that an existing one is.
 

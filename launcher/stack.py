@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from launcher import market, packages, ports, redis_server
@@ -25,7 +26,7 @@ from launcher.environment import (
     redis_url,
     shell_environment,
 )
-from launcher.places import Places, make_private, socket_path
+from launcher.places import Places, forget_socket, make_private, socket_path
 from launcher.supervisor import Interrupted, Supervisor
 from launcher.terminal import BOLD, Screen, Stop, seconds
 
@@ -68,6 +69,7 @@ class Stack:
         self._environment: dict[str, str] = {}
         self._began_s = 0.0
         self._line: socket.socket | None = None
+        self._socket: Path | None = None
         self._probe: market.Probe | None = None
 
     def _note_children(self, children: Mapping[str, Child]) -> None:
@@ -109,6 +111,7 @@ class Stack:
         binary = redis_server.find_binary(self._where)
         socket_at = socket_path(self._where, "redis.sock")
         redis_server.clear_stale_socket(socket_at)
+        self._socket = socket_at
         self._use_redis(redis_url(socket_at))
         self._supervisor.start(
             redis_server.server_plan(
@@ -284,7 +287,11 @@ class Stack:
         self._claim.write(self._note)
         if self._line is not None:
             self._line.close()
+        if self._probe is not None:
+            market.end_probe(self._probe)
         self._supervisor.stop()
+        if self._socket is not None:
+            forget_socket(self._where, self._socket)
         self._claim.clear()
         self._claim.release()
 

@@ -29,7 +29,7 @@ SHOWN_LINES: Final = 60
 WORKERS: Final = "2"
 KEPT: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "COLUMNS"}
-    | {"TMPDIR", "NO_COLOR", "CI", "PYTEST_ADDOPTS", "HYPOTHESIS_PROFILE"}
+    | {"TMPDIR", "NO_COLOR", "CI", "PYTEST_ADDOPTS", "LENS_MARKET_DATA"}
 )  # all that the suite takes from the shell
 TEMPORARY: Final = "/tmp"  # noqa: S108 - mkdtemp below it; TMPDIR may be too long for sockets
 
@@ -186,7 +186,6 @@ class Suite:
                 **plain,
                 "DATABASE_URL": database,
                 "REDIS_URL": f"{base}?db=0",
-                "LENS_TEST_REDIS": base,
             }
             code, closing = self._stream(environment)
         took = seconds(time.monotonic() - began_s)

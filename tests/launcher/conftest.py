@@ -90,6 +90,15 @@ class Desk:
         self.started.append(process)
         return process
 
+    def read_until(self, process: subprocess.Popen[str], text: str) -> str:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if text in line:
+                return said
+        raise AssertionError(f"it ended without saying {text!r}:\n{said}")
+
     def note(self) -> dict[str, Any]:
         content = (self.where.run / "up.json").read_text()
         answer: dict[str, Any] = json.loads(content)
