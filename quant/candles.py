@@ -46,7 +46,7 @@ def closed_at(bars: Bars, *, as_of_ms: int) -> Bars:
     Shapes: n bars -> the first m of them.
     Units: ``as_of_ms`` in unix milliseconds UTC.
     Edges: a bar that closes exactly then counts as closed.
-    Source: sources.md part 1 (evaluators read closed bars only, so nothing looks ahead).
+    Source: specification part 1 (evaluators read closed bars only, so nothing looks ahead).
     """
     return bars[: int(np.searchsorted(bars.close_ms, as_of_ms, side="right"))]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from quant.types import Side
 
-MIN_RISK_REWARD = 1.2  # AI_MIN_RISK_REWARD, sources.md B6
-MIN_NET_RISK_REWARD = 1.0  # after costs, sources.md B6
+MIN_RISK_REWARD = 1.2  # AI_MIN_RISK_REWARD, specification B6
+MIN_NET_RISK_REWARD = 1.0  # after costs, specification B6
 EPSILON = 1e-9
 
 
@@ -37,7 +37,7 @@ class Levels:
         Shapes: scalar.
         Units: none.
         Edges: negative when the cost exceeds the reward.
-        Source: sources.md B6.
+        Source: specification B6.
         """
         reward, risk = abs(self.target - self.entry), abs(self.entry - self.stop)
         cost = cost_frac * self.entry
@@ -61,7 +61,7 @@ def multiples(*, confidence: float) -> tuple[float, float]:
     Shapes: scalar -> two scalars.
     Units: ``confidence`` from 0 to 100.
     Edges: more confidence puts the target farther and the stop nearer.
-    Source: sources.md B6.
+    Source: specification B6.
     :raises ValueError: if ``confidence`` lies outside 0 to 100.
     """
     if not 0.0 <= confidence <= 100.0:
@@ -76,7 +76,7 @@ def risk_reward(*, confidence: float) -> float:
     Shapes: scalar -> scalar.
     Units: ``confidence`` from 0 to 100.
     Edges: depends on nothing else; 1 at 0, 3.75 at 100.
-    Source: sources.md B6; vectors ``risk_reward_curve``.
+    Source: specification B6; vectors ``risk_reward_curve``.
     :raises ValueError: if ``confidence`` lies outside 0 to 100.
     """
     target, stop = multiples(confidence=confidence)
@@ -89,7 +89,7 @@ def atr_levels(*, side: Side, entry: float, atr: float, confidence: float) -> Le
     Shapes: scalars.
     Units: ``entry`` and ``atr`` in quote currency; ``confidence`` from 0 to 100.
     Edges: prices are not rounded to a tick.
-    Source: sources.md B6; vectors ``level_cases``.
+    Source: specification B6; vectors ``level_cases``.
     :raises NoLevels: if ``atr`` is 0, or so large that a price would not be positive.
     :raises ValueError: if ``confidence`` lies outside 0 to 100.
     """
@@ -115,7 +115,7 @@ def liquidation_price(*, side: Side, entry: float, leverage: float, mmr: float =
     Shapes: scalars -> scalar.
     Units: quote currency; ``mmr``, the maintenance margin rate, as a fraction.
     Edges: without fees and funding; at or below 0 for a long without leverage.
-    Source: sources.md part 1; vectors ``risk.liquidation_price_cases``.
+    Source: specification part 1; vectors ``risk.liquidation_price_cases``.
     :raises ValueError: if ``leverage`` is not above 0, or the margin would not cover ``mmr``.
     """
     if not leverage > 0.0:

@@ -131,7 +131,7 @@ def latest_zscore(values: Array, *, window: int, least: int, floor: float = 0.0)
     Units: population standard deviations.
     Edges: NaN below ``least`` known values and where deviation and ``floor`` are both 0;
         ``floor`` is the smallest deviation divided by; NaN values are left out of the window.
-    Source: sources.md A3, rows 7 and 8.
+    Source: specification A3, rows 7 and 8.
     """
     out = np.full(values.size, np.nan)
     for i in range(values.size):

@@ -41,8 +41,8 @@ __all__ = [
     "vote",
 ]
 
-MIN_CONFIDENCE = 65.0  # AI_MIN_CONFIDENCE, sources.md B5
-MIN_MARGIN = 0.15  # ENSEMBLE_MIN_MARGIN, sources.md B5
+MIN_CONFIDENCE = 65.0  # AI_MIN_CONFIDENCE, specification B5
+MIN_MARGIN = 0.15  # ENSEMBLE_MIN_MARGIN, specification B5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ def vote(
     Shapes: one value -> one vote.
     Units: ``min_confidence`` from 0 to 100, ``min_margin`` from 0 to 1.
     Edges: no features, because bars were too few, is silence with ``INSUFFICIENT_DATA``.
-    Source: sources.md B4 and B5; vectors ``ensemble.series_cases``.
+    Source: specification B4 and B5; vectors ``ensemble.series_cases``.
     :raises ValueError: if ``profile`` is unknown.
     """
     if profile not in PROFILES:

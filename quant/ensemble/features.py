@@ -18,7 +18,7 @@ from quant.snapshot import freeze, thaw
 from quant.types import Array, Bars
 from quant.windows import FLOAT_NOISE, rolling_mean, rolling_std, trailing
 
-MIN_BARS = 120  # the ranks look back 100 bars over 20-bar windows; sources.md B2
+MIN_BARS = 120  # the ranks look back 100 bars over 20-bar windows; specification B2
 RANKED_BARS = 100
 MOST_MACD_STRENGTH = 5.0
 VERSION = 1
@@ -109,7 +109,7 @@ def ensemble_features(bars: Bars) -> EnsembleFeatures:
     Edges: the caller passes closed bars only; no volume gives ratio 1 and trend 0, equal bands
         position 0.5, flat prices RSI 50 and no MACD sign. Averages remember every bar given,
         so two calls agree exactly only over the same history.
-    Source: sources.md B3; vectors ``ensemble.series_cases``.
+    Source: specification B3; vectors ``ensemble.series_cases``.
     :raises InsufficientBars: if there are fewer than 120 bars.
     :raises ValueError: if a price is not positive or not finite, or a volume negative.
     """

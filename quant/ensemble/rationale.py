@@ -44,7 +44,7 @@ def rationale(
 ) -> tuple[Fact, ...]:
     """Return the first three facts that apply, the most telling first.
 
-    Source: sources.md B8; for silence its reason stands in the place of the confidence.
+    Source: specification B8; for silence its reason stands in the place of the confidence.
     """
     facts = _facts(result, votes, features)
     market = Fact("REGIME", {"regime": regime.value, "adx": features.adx})

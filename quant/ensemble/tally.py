@@ -18,7 +18,7 @@ WEIGHTS: Mapping[str, float] = {
 }
 TREND_ADX = 25.0
 RANGE_ADX = 20.0
-TRUST = 0.75  # of one model of the largest weight; sources.md B5
+TRUST = 0.75  # of one model of the largest weight; specification B5
 LARGEST_WEIGHT = 0.30
 QUORUM = 2
 EPSILON = 1e-9  # so that a margin of exactly 0.15 and a strength of exactly 0.65 pass
@@ -80,7 +80,7 @@ def regime_of(adx: float) -> Regime:
     Shapes: scalar.
     Units: ``adx`` in points from 0 to 100.
     Edges: exactly 25 is a trend, exactly 20 is neutral.
-    Source: sources.md B5.
+    Source: specification B5.
     """
     if adx >= TREND_ADX:
         return Regime.TREND
@@ -102,7 +102,7 @@ def tally(
     Edges: ``published`` ignores ``regime`` and needs no quorum; in ``adaptive`` agreeing
         evidence can only raise a side, contradiction lowers both, and a single voter has no
         strength at all.
-    Source: sources.md B5; vectors ``ensemble.vote_cases``.
+    Source: specification B5; vectors ``ensemble.vote_cases``.
     :raises ValueError: if ``profile`` is unknown.
     """
     if profile not in PROFILES:

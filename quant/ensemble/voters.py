@@ -16,7 +16,7 @@ from quant.types import Side
 Profile = Literal["published", "adaptive"]
 PROFILES: tuple[Profile, ...] = ("published", "adaptive")
 
-MIN_EVIDENCE = 0.05  # technical evidence below this is silence; sources.md B4
+MIN_EVIDENCE = 0.05  # technical evidence below this is silence; specification B4
 SQUEEZE_VOLUME = 1.5  # times the mean volume
 STRONG_VOLUME = 1.2
 CALMER = 0.7  # mean reversion is trusted less while prices are wild
@@ -49,7 +49,7 @@ def technical(features: EnsembleFeatures) -> ModelVote:
     Shapes: one value -> one vote.
     Units: score from 0 to 1.
     Edges: silent when the parts nearly cancel out.
-    Source: sources.md B4; vectors ``model_truth_tables.technical``.
+    Source: specification B4; vectors ``model_truth_tables.technical``.
     """
     rsi, position = features.rsi_norm, features.bb_position
     evidence = (
@@ -66,7 +66,7 @@ def momentum(features: EnsembleFeatures, *, profile: Profile) -> ModelVote:
     Shapes: one value -> one vote.
     Units: score from 0 to 1.
     Edges: silent when five bars brought nothing.
-    Source: sources.md B4; vectors ``model_truth_tables.momentum``.
+    Source: specification B4; vectors ``model_truth_tables.momentum``.
     """
     a = features.atr_frac
     limits = (0.02, 0.03, 0.01) if profile == "published" else (1.5 * a, 2.2 * a, 0.75 * a)
@@ -86,7 +86,7 @@ def mean_reversion(features: EnsembleFeatures, *, profile: Profile) -> ModelVote
     Shapes: one value -> one vote.
     Units: score from 0 to 1.
     Edges: the score is cut to 0.7 of itself while volatility is high.
-    Source: sources.md B4; vectors ``model_truth_tables.mean_reversion``.
+    Source: specification B4; vectors ``model_truth_tables.mean_reversion``.
     """
     rsi, position = features.rsi_norm, features.bb_position
     wild = 0.05 if profile == "published" else 2.0 * features.vol_5_median
@@ -107,7 +107,7 @@ def breakout(features: EnsembleFeatures, *, profile: Profile) -> ModelVote:
     Shapes: one value -> one vote.
     Units: score from 0 to 1.
     Edges: a squeeze needs narrow bands and volume; in one, a still last bar is silence.
-    Source: sources.md B4; vectors ``model_truth_tables.breakout``.
+    Source: specification B4; vectors ``model_truth_tables.breakout``.
     """
     is_narrow = features.bb_width < 0.02 if profile == "published" else features.bb_width_rank < 0.2
     if is_narrow and features.volume_ratio > SQUEEZE_VOLUME:

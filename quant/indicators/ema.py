@@ -28,7 +28,7 @@ def ema_slope(close: Array, *, period: int = 9, lag: int = 3) -> Array:
     Shapes: ``close`` (n,) -> (n,); the first ``period`` - 1 + ``lag`` are NaN.
     Units: fraction.
     Edges: two ends that cancel out give NaN.
-    Source: sources.md A3, row 5; vectors ``ema9_slope_3``.
+    Source: specification A3, row 5; vectors ``ema9_slope_3``.
     :raises ValueError: if ``period`` or ``lag`` is out of range.
     """
     check_period("lag", lag)

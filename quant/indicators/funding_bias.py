@@ -8,8 +8,8 @@ from quant.types import Array
 from quant.windows import check_period, latest_zscore
 
 LEAST_RATES = 5
-STD_FLOOR = 1e-9  # rate; sources.md A3, row 8
-EXTREME_Z = 2.5  # standard deviations; sources.md A4
+STD_FLOOR = 1e-9  # rate; specification A3, row 8
+EXTREME_Z = 2.5  # standard deviations; specification A4
 
 
 def funding_zscore(rates: Array, *, window: int = 50) -> Array:
@@ -18,7 +18,7 @@ def funding_zscore(rates: Array, *, window: int = 50) -> Array:
     Shapes: (n,) -> (n,); the first 4 are NaN.
     Units: population standard deviations.
     Edges: the latest rate is in its own window; equal rates give 0.
-    Source: sources.md A3, row 8.
+    Source: specification A3, row 8.
     :raises ValueError: if ``window`` is out of range.
     """
     check_period("window", window)
@@ -31,7 +31,7 @@ def funding_bias(zscore: Array, *, extreme: float = EXTREME_Z) -> Array:
     Shapes: (n,) -> (n,).
     Units: +1 bullish, -1 bearish, 0 when not extreme.
     Edges: NaN stays NaN.
-    Source: sources.md A4, ``funding_extreme``.
+    Source: specification A4, ``funding_extreme``.
     """
     beyond = np.where(np.abs(zscore) >= extreme, -np.sign(zscore), 0.0)
     return np.where(np.isnan(zscore), np.nan, beyond)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-FLOOR_USD = 50_000.0  # sources.md A4, LIQ_MIN_USD
-FULL_AT_FLOORS = 5.0  # evidence is full from five times the floor; sources.md A5
+FLOOR_USD = 50_000.0  # specification A4, LIQ_MIN_USD
+FULL_AT_FLOORS = 5.0  # evidence is full from five times the floor; specification A5
 
 
 def liquidation_ratio(*, longs: float, shorts: float) -> float:
@@ -12,7 +12,7 @@ def liquidation_ratio(*, longs: float, shorts: float) -> float:
     Shapes: scalars -> scalar.
     Units: both in the same unit, counts or quote currency.
     Edges: ``shorts`` counts as at least 1.
-    Source: sources.md A3, row 9.
+    Source: specification A3, row 9.
     """
     return longs / max(shorts, 1.0)
 
@@ -23,7 +23,7 @@ def liquidation_bias(*, long_usd: float, short_usd: float, floor_usd: float = FL
     Shapes: scalars -> scalar.
     Units: +1 when only shorts were liquidated (bullish), -1 when only longs.
     Edges: 0 below the floor; full strength only from five times the floor.
-    Source: sources.md A5, profile aligned.
+    Source: specification A5, profile aligned.
     """
     total = long_usd + short_usd
     if total < floor_usd or total == 0.0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quant.types import Array
 from quant.windows import check_period, delayed, latest_zscore, ratio
 
-LEAST_CHANGES = 5  # a deviation of fewer says nothing; same rule as funding, sources.md A3
+LEAST_CHANGES = 5  # a deviation of fewer says nothing; same rule as funding, specification A3
 
 
 def oi_change(open_interest: Array, *, lag: int = 10) -> Array:
@@ -14,7 +14,7 @@ def oi_change(open_interest: Array, *, lag: int = 10) -> Array:
     Shapes: (n,) -> (n,); the first ``lag`` are NaN.
     Units: fraction.
     Edges: an earlier open interest of 0 gives NaN.
-    Source: sources.md A3, row 7.
+    Source: specification A3, row 7.
     :raises ValueError: if ``lag`` is out of range.
     """
     check_period("lag", lag)
@@ -28,7 +28,7 @@ def oi_zscore(open_interest: Array, *, lag: int = 10, window: int = 60) -> Array
     Shapes: (n,) -> (n,); NaN before ``lag`` + 4.
     Units: population standard deviations.
     Edges: NaN below 5 changes and when all are equal; the latest change is in its own window.
-    Source: sources.md A3, row 7.
+    Source: specification A3, row 7.
     :raises ValueError: if ``lag`` or ``window`` is out of range.
     """
     check_period("window", window)

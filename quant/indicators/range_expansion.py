@@ -12,7 +12,7 @@ def range_expansion(high: Array, low: Array, *, window: int = 14) -> Array:
     Shapes: two (n,) -> (n,); the first ``window`` are NaN.
     Units: none; 1 is an ordinary bar.
     Edges: NaN when the bars before had no range.
-    Source: sources.md A3, row 4; vectors ``range_expansion_14``.
+    Source: specification A3, row 4; vectors ``range_expansion_14``.
     :raises ValueError: if ``window`` is out of range.
     """
     check_period("window", window)

@@ -24,7 +24,7 @@ def swing_structure(high: Array, low: Array, *, window: int = 3) -> Array:
     Units: sign.
     Edges: an uptrend needs both a higher high and a higher low of the last ``window`` bars
         against the ``window`` before; equal extremes are neutral.
-    Source: sources.md A3, row 1; vectors ``structure`` (which call the warm-up neutral).
+    Source: specification A3, row 1; vectors ``structure`` (which call the warm-up neutral).
     :raises ValueError: if ``window`` is out of range.
     """
     check_period("window", window)
@@ -40,7 +40,7 @@ def breakout(high: Array, low: Array, close: Array, *, window: int = 20) -> Brea
     Shapes: three (n,) -> two (n,); the first ``window`` are NaN.
     Units: ``side`` +1 above, -1 below, 0 inside; ``level`` in quote currency.
     Edges: a close exactly on an extreme is inside; ``level`` is NaN inside.
-    Source: sources.md A3, row 2; vectors ``breakout_20`` (which call the warm-up none).
+    Source: specification A3, row 2; vectors ``breakout_20`` (which call the warm-up none).
     :raises ValueError: if ``window`` is out of range.
     """
     check_period("window", window)

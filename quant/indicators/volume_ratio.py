@@ -12,7 +12,7 @@ def volume_ratio(volume: Array, *, window: int = 20) -> Array:
     Shapes: (n,) -> (n,); the first ``window`` - 1 are NaN.
     Units: none; 1 is an ordinary bar.
     Edges: 1 when nothing was traded in the whole window.
-    Source: sources.md B3.
+    Source: specification B3.
     :raises ValueError: if ``window`` is out of range.
     """
     check_period("window", window)

@@ -49,7 +49,7 @@ def vwap_distance(bars: Bars, *, window: int = 20) -> Array:
     Shapes: n bars -> (n,); the first ``window`` - 1 are NaN.
     Units: fraction of the average price.
     Edges: NaN where ``vwap_rolling`` is.
-    Source: sources.md A3, row 6; vectors ``vwap_distance_20``.
+    Source: specification A3, row 6; vectors ``vwap_distance_20``.
     :raises ValueError: if ``window`` is out of range.
     """
     average = vwap_rolling(bars, window=window)
