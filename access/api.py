@@ -99,19 +99,22 @@ class SmallJson(BaseParser):
         stream: IO[bytes],
         media_type: str | None = None,
         parser_context: object = None,
-    ) -> object:
+    ) -> dict[str, Any]:
         del media_type, parser_context
         body = stream.read(BODY_MAX_BYTES + 1)
         if len(body) > BODY_MAX_BYTES:
             raise BodyTooLarge
         try:
-            return json.loads(
+            value = json.loads(
                 body.decode("utf-8") or "{}",
                 object_pairs_hook=_without_doubles,
                 parse_constant=_refuse_constant,
             )
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"The body is not JSON as it should be: {error}.") from error
+        if not isinstance(value, dict):
+            raise InvalidRequest("The body must be a JSON object.")
+        return value
 
 
 class KeysView(APIView):

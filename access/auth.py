@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from access import services
 from access.budget import BUDGET, Limit, Verdict
-from access.parsing import client_address
+from access.parsing import client_address, presented_key
 from access.types import Identity, Scope, TooManyWrongKeys, Unauthorized
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -72,14 +72,6 @@ class ApiKeyAuthentication(BaseAuthentication):
         """Return the challenge that makes a missing key a 401 instead of a 403."""
         del request
         return 'Bearer realm="lens"'
-
-
-def presented_key(*, api_key: str, authorization: str) -> str:
-    """Return the key that the two headers carry, or "" if neither does; ``X-API-Key`` wins."""
-    if api_key.strip():
-        return api_key.strip()
-    scheme, _, rest = authorization.strip().partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else ""
 
 
 class Refuse(BasePermission):

@@ -147,6 +147,14 @@ def origin(text: str) -> tuple[str, str, int] | None:
     return parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme]
 
 
+def presented_key(*, api_key: str, authorization: str) -> str:
+    """Return the key that the two headers carry, or "" if neither does; ``X-API-Key`` wins."""
+    if api_key.strip():
+        return api_key.strip()
+    scheme, _, rest = authorization.strip().partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else ""
+
+
 def looks_like_an_example(secret: str) -> bool:
     """Say whether a secret was copied from some documentation instead of being made."""
     letters = re.sub(r"[^a-z]", "", secret.lower())

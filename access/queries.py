@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from ipaddress import ip_network
 
-from access.models import ApiKey, User
+from access.models import ApiKey
 from access.parsing import KEY_ID
 from access.types import Identity, KeyStatus, Scope, StoredKey
 from pipeline.types import NotFound
@@ -37,11 +37,6 @@ def get_stored_key(key_id: str) -> StoredKey | None:
     """Return what checking the key ``key_id`` needs, or None if there is no such key."""
     key = ApiKey.objects.filter(pk=key_id).first()
     return None if key is None else _stored(key)
-
-
-def get_active_user(*, user_id: str) -> User | None:
-    """Return the person with that id if they may still log in."""
-    return User.objects.filter(pk=user_id, is_active=True).first()
 
 
 def key_status(*, key: ApiKey, now: datetime) -> KeyStatus:

@@ -126,7 +126,7 @@ class TicketView(BaseModel):
     expires_at: datetime
 
 
-def parse_body(model: type[Model], body: Any) -> Model:  # noqa: ANN401 - anything may be sent
+def parse_body(model: type[Model], body: object) -> Model:
     """Return the body of a request as ``model``.
 
     :raises InvalidRequest: naming every field that breaks a rule.

@@ -150,17 +150,13 @@ def authenticate(*, plain: str, address: str, now: datetime) -> Identity:
     return identity
 
 
-def is_still_good(*, identity: Identity, address: str, now: datetime) -> bool:
+def is_still_good(*, identity: Identity, now: datetime) -> bool:
     """Say whether the key behind ``identity`` still opens the door, by its row as it is now."""
     if identity.kind is IdentityKind.ENVIRONMENT:
         return _environment_key() is not None
     stored = queries.get_stored_key(identity.key_id)
     _stored_keys.put(identity.key_id, stored, now=now)
-    try:
-        _check_standing(stored, address=address, now=now)
-    except Unauthorized:
-        return False
-    return True
+    return stored is not None and _why_dead(stored, now=now) is None
 
 
 def issue_ticket(*, identity: Identity, address: str, now: datetime) -> str:
@@ -307,14 +303,21 @@ def _is_secret_right(stored: StoredKey, secret: str) -> bool:
 def _check_standing(stored: StoredKey | None, *, address: str, now: datetime) -> Identity:
     if stored is None:
         raise Unauthorized(WRONG_KEY)
-    if stored.revoked_at is not None:
-        raise Unauthorized("The API key has been revoked.")
-    if stored.expires_at is not None and stored.expires_at <= now:
-        raise Unauthorized("The API key has expired.")
+    dead = _why_dead(stored, now=now)
+    if dead is not None:
+        raise Unauthorized(dead)
     found = parsed_address(address)
     if stored.networks and not any(found in block for block in stored.networks if found):
         raise Unauthorized("The API key may not be used from this address.")
     return stored.identity
+
+
+def _why_dead(stored: StoredKey, *, now: datetime) -> str | None:
+    if stored.revoked_at is not None:
+        return "The API key has been revoked."
+    if stored.expires_at is not None and stored.expires_at <= now:
+        return "The API key has expired."
+    return None
 
 
 def _environment_key() -> str | None:
