@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
@@ -17,12 +17,14 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from access import services
 from access.budget import BUDGET, Limit, Verdict
 from access.parsing import client_address, presented_key
 from access.types import Identity, Scope, TooManyWrongKeys, Unauthorized
+
+if TYPE_CHECKING:  # the view module reads the settings that name the classes below
+    from rest_framework.views import APIView
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 QUERY_NAMES = frozenset({"api_key", "apikey", "api-key", "x-api-key", "access_token"})
