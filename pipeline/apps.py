@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class PipelineConfig(AppConfig):
+    """The pipeline room."""
+
+    name = "pipeline"
+    verbose_name = "Conveyor"

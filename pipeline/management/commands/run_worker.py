@@ -1,0 +1,26 @@
+"""Run one worker: enrichment, evaluation and jury in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from pipeline.stage import wired_stages
+from pipeline.worker import Worker, program_name
+
+
+class Command(BaseCommand):
+    help = "Run one worker; start as many as there are cores to spare."
+
+    def handle(self, **options: Any) -> None:
+        asyncio.run(self._work())
+
+    async def _work(self) -> None:
+        worker = Worker(stages=wired_stages(), name=program_name("worker"))
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, worker.stop)
+        await worker.run()

@@ -1,0 +1,146 @@
+"""Rows of the conveyor. They carry ids, never foreign keys: the trail outlives what it tells of."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Self
+from uuid import uuid4
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from pipeline.types import LetterStatus, RunStatus
+
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING)
+
+
+class StageRuns(models.QuerySet["StageRun"]):
+    """Selections of units of work, by the database's clock."""
+
+    def unfinished(self) -> Self:
+        return self.filter(status__in=UNFINISHED)
+
+    def due(self, *, losses_max: int) -> Self:
+        """Select what a worker may claim: waiting and due, or left behind by a dead worker."""
+        waiting = Q(status=RunStatus.PENDING, next_at__lte=Now())
+        return self.filter(
+            waiting | Q(status=RunStatus.RUNNING, lease_until__lt=Now()),
+            attempts__lt=F("attempts_max"),
+            losses__lt=losses_max,
+        )
+
+    def exhausted(self, *, losses_max: int) -> Self:
+        """Select what no worker may claim again although nobody holds it."""
+        left = Q(status=RunStatus.RUNNING, lease_until__lt=Now()) | Q(status=RunStatus.PENDING)
+        return self.filter(
+            left, Q(attempts__gte=F("attempts_max")) | Q(losses__gte=losses_max)
+        )
+
+
+class StageRun(models.Model):
+    """One unit of work: a stage's duty towards one subject, claimed by lease and token."""
+
+    stage = models.CharField(max_length=32)
+    subject = models.UUIDField()
+    trace = models.UUIDField()
+    run = models.PositiveSmallIntegerField(default=1)
+    status = models.CharField(max_length=8, choices=RunStatus, default=RunStatus.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    attempts_max = models.PositiveSmallIntegerField()
+    losses = models.PositiveSmallIntegerField(default=0)
+    token = models.PositiveIntegerField(default=0)
+    next_at = models.DateTimeField(db_default=Now())
+    lease_until = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=64, blank=True, default="")
+    code = models.CharField(max_length=64, blank=True, default="")
+    reason = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now())
+    claimed_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = StageRuns.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stage", "subject", "run"], name="one_run_per_stage_and_subject"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["stage", "next_at"],
+                name="unfinished_by_stage",
+                condition=Q(status__in=[RunStatus.PENDING, RunStatus.RUNNING]),
+            ),
+            models.Index(fields=["trace"], name="run_by_trace"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage} of {self.subject} (run {self.run}, {self.status})"
+
+
+class AuditEvent(models.Model):
+    """One line of the append-only trail; a signal's timeline is its lines in order."""
+
+    trace = models.UUIDField(null=True)
+    run = models.PositiveSmallIntegerField(default=1)
+    at = models.DateTimeField()
+    verb = models.CharField(max_length=32)
+    actor = models.CharField(max_length=100)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        indexes = [models.Index(fields=["trace", "id"], name="audit_by_trace")]
+
+    def __str__(self) -> str:
+        return f"{self.verb} by {self.actor} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class DeadLetter(models.Model):
+    """Work that failed for good and waits for an operator."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    trace = models.UUIDField()
+    stage = models.CharField(max_length=32)
+    subject = models.UUIDField()
+    run = models.PositiveSmallIntegerField(default=1)
+    status = models.CharField(max_length=8, choices=LetterStatus, default=LetterStatus.OPEN)
+    code = models.CharField(max_length=64)
+    reason = models.TextField()
+    fingerprint = models.CharField(max_length=64)
+    attempts = models.PositiveSmallIntegerField()
+    retry_count = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True)
+    resolved_by = models.CharField(max_length=100, blank=True, default="")
+    note = models.TextField(blank=True, default="")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stage", "subject"], name="one_letter_per_stage_and_subject"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["status", "-created_at"], name="letter_by_status"),
+            models.Index(fields=["trace"], name="letter_by_trace"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage} of {self.subject}: {self.code} ({self.status})"
+
+
+class Heartbeat(models.Model):
+    """The last sign of life of one running program."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    kind = models.CharField(max_length=16)
+    version = models.CharField(max_length=32)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    STALE_AFTER = timedelta(seconds=15)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"

@@ -1,0 +1,57 @@
+"""Reading what clients send in queries: validated filters and opaque cursors; pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.types import FieldError, InvalidRequest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 100
+
+
+def parse_query(model: type[Model], params: Mapping[str, str]) -> Model:
+    """Return the query parameters as ``model``.
+
+    :raises InvalidRequest: naming each parameter that is unknown or breaks a rule.
+    """
+    try:
+        return model.model_validate(dict(params.items()))
+    except ValidationError as error:
+        faults = tuple(
+            FieldError(
+                ".".join(str(part) for part in fault["loc"]) or "query",
+                "unknown_field" if fault["type"] == "extra_forbidden" else fault["type"],
+                fault["msg"].removeprefix("Value error, "),
+            )
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidRequest("the query breaks the rules", faults) from error
+
+
+def write_cursor(key: int) -> str:
+    """Return an opaque mark for the place after the row ``key``."""
+    return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> int:
+    """Return the row that :func:`write_cursor` marked.
+
+    :raises InvalidRequest: when the mark is not one of ours.
+    """
+    try:
+        key = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
+    except (binascii.Error, ValueError) as error:
+        text = "is not a cursor of ours; take it from next_cursor unchanged"
+        raise InvalidRequest(text, (FieldError("cursor", "invalid", text),)) from error
+    if not 0 <= key < 2**63:
+        text = "is out of range"
+        raise InvalidRequest(text, (FieldError("cursor", "invalid", text),))
+    return key

@@ -1,0 +1,108 @@
+"""Reading the conveyor: timelines, depths, dead letters, signs of life."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, Min, QuerySet
+from django.db.models.functions import Now
+
+from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun
+from pipeline.types import LetterStatus, RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How much unfinished work one stage has, and since when the oldest waits."""
+
+    stage: str
+    waiting: int
+    oldest_at: datetime | None
+
+
+def list_timeline(*, trace: UUID) -> list[AuditEvent]:
+    """Return the trail of one signal, oldest first."""
+    return list(AuditEvent.objects.filter(trace=trace).order_by("id"))
+
+
+def list_runs(*, trace: UUID) -> list[StageRun]:
+    """Return the units of work of one signal, oldest first."""
+    return list(StageRun.objects.filter(trace=trace).order_by("id"))
+
+
+def list_depths() -> list[Depth]:
+    """Return the unfinished work that is already due, by stage."""
+    rows = (
+        StageRun.objects.unfinished()
+        .filter(next_at__lte=Now())
+        .values("stage")
+        .annotate(waiting=Count("id"), oldest_at=Min("next_at"))
+        .order_by("stage")
+    )
+    return [Depth(**row) for row in rows]
+
+
+def has_due(*, stages: Collection[str]) -> bool:
+    """Say whether there is anything a worker could claim; takes no lock."""
+    due = StageRun.objects.due(losses_max=settings.LEASE_LOSSES_MAX)
+    return due.filter(stage__in=stages).exists()
+
+
+def has_overdue(*, by: timedelta) -> bool:
+    """Say whether due work has been left lying for longer than ``by``."""
+    due = StageRun.objects.due(losses_max=settings.LEASE_LOSSES_MAX)
+    return due.filter(next_at__lt=Now() - by).exists()
+
+
+def seconds_until_due(*, stages: Collection[str]) -> float | None:
+    """Return how long until the next waiting work falls due; None when nothing waits."""
+    row = (
+        StageRun.objects.filter(stage__in=stages, status=RunStatus.PENDING)
+        .order_by("next_at")
+        .values_list("next_at", Now())
+        .first()
+    )
+    return None if row is None else float((row[0] - row[1]).total_seconds())
+
+
+def list_exhausted(*, limit: int) -> list[StageRun]:
+    """Return work that nobody holds and nobody may claim again."""
+    rows = StageRun.objects.exhausted(losses_max=settings.LEASE_LOSSES_MAX)
+    return list(rows.order_by("id")[:limit])
+
+
+def list_dead_letters(*, filters: dict[str, Any]) -> QuerySet[DeadLetter]:
+    """Select dead letters, newest first; ``filters`` are column look-ups."""
+    return DeadLetter.objects.filter(**filters).order_by("-created_at", "-id")
+
+
+def get_dead_letter(*, letter_id: UUID) -> DeadLetter | None:
+    """Return one dead letter."""
+    return DeadLetter.objects.filter(id=letter_id).first()
+
+
+def count_open_letters() -> int:
+    """Return how many dead letters wait for an operator."""
+    return DeadLetter.objects.filter(status=LetterStatus.OPEN).count()
+
+
+def list_heartbeats() -> Sequence[Heartbeat]:
+    """Return every program that has ever reported, by kind and name."""
+    return list(Heartbeat.objects.order_by("kind", "name"))
+
+
+def database_now() -> datetime:
+    """Return the database's clock, the only one that leases and waits are measured by."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')")
+            return datetime.fromisoformat(str(cursor.fetchone()[0]))
+        cursor.execute("SELECT clock_timestamp()")
+        value: datetime = cursor.fetchone()[0]
+        return value

@@ -1,0 +1,303 @@
+"""Every write of the conveyor: opening, claiming and settling work, the trail, dead letters."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from random import Random
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, When
+from django.db.models.functions import Now
+from django.utils.module_loading import import_string
+
+from pipeline import queue
+from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun
+from pipeline.retry import backoff
+from pipeline.types import Claim, GiveUp, LetterStatus, RetryIn, RunStatus
+
+logger = logging.getLogger(__name__)
+
+WORK = "work"
+PUBLISH = "publish"
+
+
+class LeaseLost(Exception):
+    """Somebody else has taken the work over; whatever this worker made of it is void."""
+
+
+class Wanted(Protocol):
+    """What claiming needs to know of a stage."""
+
+    name: str
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A unit of work to open; ``due_at`` None means at once."""
+
+    stage: str
+    subject: UUID
+    trace: UUID
+    attempts_max: int
+    run: int = 1
+    due_at: datetime | None = None
+
+
+def open_runs(openings: Iterable[Opening]) -> None:
+    """Open units of work and ring for workers when the transaction commits.
+
+    Opening the same stage, subject and run twice is harmless: the first stays.
+    """
+    rows = [
+        StageRun(
+            stage=opening.stage,
+            subject=opening.subject,
+            trace=opening.trace,
+            run=opening.run,
+            attempts_max=opening.attempts_max,
+            **({"next_at": opening.due_at} if opening.due_at else {}),
+        )
+        for opening in openings
+    ]
+    StageRun.objects.bulk_create(rows, ignore_conflicts=True)
+    queue.ring_after_commit(WORK)
+
+
+def record(
+    *, trace: UUID | None, verb: str, actor: str, at: datetime, run: int = 1, **details: Any
+) -> None:
+    """Append one line to the trail."""
+    AuditEvent.objects.create(
+        trace=trace, run=run, at=at, verb=verb, actor=actor, details=details
+    )
+
+
+def announce(event: str, **ids: Any) -> None:
+    """Call every service that ``ROUTES`` names for ``event``, inside the open transaction."""
+    for path in settings.ROUTES.get(event, ()):
+        _service(path)(**ids)
+
+
+@cache
+def _service(path: str) -> Any:
+    return import_string(path)
+
+
+def claim(*, stage: Wanted, limit: int, worker: str) -> list[Claim]:
+    """Take up to ``limit`` units of due work of one stage, under a new token and lease."""
+    with transaction.atomic():
+        due = StageRun.objects.due(losses_max=settings.LEASE_LOSSES_MAX).filter(stage=stage.name)
+        ids = list(
+            due.select_for_update(skip_locked=True)
+            .order_by("next_at", "id")
+            .values_list("id", flat=True)[:limit]
+        )
+        if not ids:
+            return []
+        StageRun.objects.filter(id__in=ids).update(
+            losses=Case(When(status=RunStatus.RUNNING, then=F("losses") + 1), default=F("losses")),
+            status=RunStatus.RUNNING,
+            token=F("token") + 1,
+            attempts=F("attempts") + 1,
+            lease_until=_from_now(timedelta(seconds=stage.lease_s)),
+            claimed_at=Now(),
+            worker=worker,
+        )
+        rows = StageRun.objects.filter(id__in=ids).order_by("next_at", "id")
+        return [_claim(row) for row in rows]
+
+
+def _claim(row: StageRun) -> Claim:
+    return Claim(
+        id=row.id,
+        stage=row.stage,
+        subject=row.subject,
+        trace=row.trace,
+        run=row.run,
+        token=row.token,
+        attempts=row.attempts,
+    )
+
+
+def finish(claim: Claim, *, status: RunStatus = RunStatus.DONE, reason: str = "") -> None:
+    """Mark the work as over, behind its token.
+
+    :raises LeaseLost: if the token is no longer the row's; roll back what belongs to it.
+    """
+    _behind_token(claim, status=status, finished_at=Now(), lease_until=None, reason=reason)
+
+
+def postpone(claim: Claim, *, result: RetryIn, rng: Random) -> timedelta:
+    """Put the work back for a later attempt and return the wait, behind its token.
+
+    :raises LeaseLost: if the token is no longer the row's.
+    """
+    wait = backoff(
+        attempt=claim.attempts,
+        base_ms=settings.RETRY_BASE_DELAY_MS,
+        max_ms=settings.RETRY_MAX_DELAY_MS,
+        after_s=result.after_s,
+        rng=rng,
+    )
+    _behind_token(
+        claim,
+        status=RunStatus.PENDING,
+        next_at=_from_now(wait),
+        lease_until=None,
+        code=result.code,
+        reason=result.reason,
+    )
+    return wait
+
+
+def give_back(claims: Sequence[Claim]) -> None:
+    """Return unfinished work at shutdown, uncounted, so that others take it at once."""
+    with transaction.atomic():
+        for held in claims:
+            StageRun.objects.filter(
+                id=held.id, token=held.token, status=RunStatus.RUNNING
+            ).update(
+                status=RunStatus.PENDING,
+                attempts=F("attempts") - 1,
+                next_at=Now(),
+                lease_until=None,
+            )
+        queue.ring_after_commit(WORK)
+
+
+def _behind_token(claim: Claim, **values: Any) -> None:
+    mine = StageRun.objects.filter(id=claim.id, token=claim.token, status=RunStatus.RUNNING)
+    if mine.update(**values) != 1:
+        raise LeaseLost(f"{claim.stage} of {claim.subject}, token {claim.token}")
+
+
+def bury(*, run: StageRun, result: GiveUp, at: datetime) -> None:
+    """Fail a unit of work for good and file its dead letter.
+
+    There is one letter per stage and subject: work that was retried and failed again opens the
+    same letter again.
+    """
+    StageRun.objects.filter(id=run.id, status__in=UNFINISHED).update(
+        status=RunStatus.FAILED,
+        finished_at=Now(),
+        lease_until=None,
+        code=result.code,
+        reason=result.reason,
+        token=F("token") + 1,
+    )
+    DeadLetter.objects.update_or_create(
+        stage=run.stage,
+        subject=run.subject,
+        defaults={
+            "trace": run.trace,
+            "run": run.run,
+            "status": LetterStatus.OPEN,
+            "code": result.code,
+            "reason": result.reason,
+            "fingerprint": fingerprint(stage=run.stage, code=result.code, reason=result.reason),
+            "attempts": run.attempts,
+            "created_at": at,
+            "resolved_at": None,
+            "resolved_by": "",
+            "note": "",
+        },
+    )
+
+
+def retry_letter(*, letter: DeadLetter, actor: str, now: datetime) -> bool:
+    """Start the work of an open dead letter again and return whether this call did.
+
+    A second call finds the letter no longer open and changes nothing. What starting again means
+    is the stage's affair: ``ROUTES`` names who does it.
+    """
+    with transaction.atomic():
+        rows = DeadLetter.objects.filter(id=letter.id, status=LetterStatus.OPEN)
+        if not rows.update(status=LetterStatus.RETRYING, retry_count=F("retry_count") + 1):
+            return False
+        record(
+            trace=letter.trace,
+            verb="RETRIED",
+            actor=actor,
+            at=now,
+            run=letter.run,
+            stage=letter.stage,
+            code=letter.code,
+        )
+        announce(f"{letter.stage}.retried", letter=letter, now=now)
+    return True
+
+
+def settle_letters(*, traces: Sequence[UUID], at: datetime) -> None:
+    """Close the letters of signals whose retry came to a good end."""
+    DeadLetter.objects.filter(trace__in=traces, status=LetterStatus.RETRYING).update(
+        status=LetterStatus.RESOLVED,
+        resolved_at=at,
+        resolved_by="lens",
+        note="the retry came to a good end",
+    )
+
+
+def skip_runs(*, trace: UUID, reason: str, stages: Sequence[str] | None = None) -> None:
+    """Close the unfinished work of one signal; whoever still holds some writes nothing more."""
+    rows = StageRun.objects.unfinished().filter(trace=trace)
+    if stages is not None:
+        rows = rows.filter(stage__in=stages)
+    rows.update(
+        status=RunStatus.SKIPPED,
+        finished_at=Now(),
+        lease_until=None,
+        reason=reason,
+        token=F("token") + 1,
+    )
+
+
+def fingerprint(*, stage: str, code: str, reason: str) -> str:
+    """Return one mark for failures that are alike: ids and numbers in the reason do not count."""
+    shape = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(\.\d+)?", "#", reason)
+    return hashlib.sha256(f"{stage}|{code}|{shape}".encode()).hexdigest()[:16]
+
+
+def resolve_letter(*, letter: DeadLetter, actor: str, note: str, at: datetime) -> None:
+    """Close a dead letter without running it again."""
+    changed = DeadLetter.objects.filter(id=letter.id).exclude(status=LetterStatus.RESOLVED)
+    if changed.update(
+        status=LetterStatus.RESOLVED, resolved_at=at, resolved_by=actor, note=note
+    ):
+        record(
+            trace=letter.trace, verb="RESOLVED", actor=actor, at=at, note=note, stage=letter.stage
+        )
+
+
+def beat(*, name: str, kind: str, started_at: datetime, at: datetime) -> None:
+    """Leave a sign of life and sweep away programs that fell silent an hour ago."""
+    Heartbeat.objects.update_or_create(
+        name=name,
+        defaults={
+            "kind": kind,
+            "version": settings.VERSION,
+            "started_at": started_at,
+            "seen_at": at,
+        },
+    )
+    Heartbeat.objects.filter(seen_at__lt=at - timedelta(hours=1)).delete()
+
+
+def forget(*, name: str) -> None:
+    """Take a program that stops in order off the list."""
+    Heartbeat.objects.filter(name=name).delete()
+
+
+def _from_now(wait: timedelta) -> ExpressionWrapper:
+    return ExpressionWrapper(Now() + wait, output_field=DateTimeField())
+
+

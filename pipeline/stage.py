@@ -1,0 +1,132 @@
+"""A stage of the conveyor, and the wrapper round every unit of its work.
+
+A worker claims work in batches, loads what it needs, performs it with no transaction open, and
+settles it in one short transaction behind the claim's token. A foreseen failure is a value; an
+unforeseen one is caught here, and nowhere else, and ends in the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils.module_loading import import_string
+
+from pipeline import services
+from pipeline.models import StageRun
+from pipeline.types import Claim, Done, GiveUp, Result, RetryIn
+
+logger = logging.getLogger(__name__)
+
+RNG = Random()  # noqa: S311  only spreads retries out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One kind of work: how to load it, do it, write it down, and what its failure means.
+
+    ``load`` maps subjects to their inputs (database, batch); a subject it leaves out has nothing
+    left to do. ``perform`` may wait on the network and must not touch the database. ``settle``
+    and ``give_up`` run inside the transaction that closes the work.
+    """
+
+    name: str
+    load: Callable[[Sequence[UUID]], Mapping[UUID, Any]]
+    perform: Callable[[Any], Awaitable[Result]]
+    settle: Callable[[Claim, Any, Any, datetime], None]
+    give_up: Callable[[StageRun, GiveUp, datetime], None]
+    deadline_s: float
+    concurrency: int
+    attempts_max: int
+
+    @property
+    def lease_s(self) -> float:
+        """A lease outlives the hard deadline, so that only a dead or frozen worker loses one."""
+        return self.deadline_s + 5.0
+
+
+def wired_stages() -> list[Stage]:
+    """Return the stages that ``STAGES`` names, in its order."""
+    return [import_string(path) for path in settings.STAGES]
+
+
+async def perform(stage: Stage, work: Any) -> Result:
+    """Return what became of the work, whatever happens to it."""
+    try:
+        async with asyncio.timeout(stage.deadline_s):
+            return await stage.perform(work)
+    except TimeoutError:
+        return RetryIn(f"no answer within {stage.deadline_s:g} s", code="TIMEOUT")
+    except Exception as error:
+        logger.exception("%s failed unforeseen", stage.name)
+        return RetryIn(f"{type(error).__name__}: {error}", code="UNFORESEEN")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Work that was performed and waits to be written down."""
+
+    stage: Stage
+    claim: Claim
+    work: Any
+    result: Result
+
+
+def settle_all(batch: Sequence[Finished]) -> None:
+    """Write a batch down in one transaction; if one item breaks it, each goes by itself."""
+    try:
+        with transaction.atomic():
+            for item in batch:
+                _settle(item)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        if len(batch) > 1:
+            for item in batch:
+                settle_all([item])
+        elif isinstance(error, services.LeaseLost):
+            logger.info("lease lost, nothing written: %s", error)
+        elif isinstance(batch[0].result, RetryIn):
+            raise
+        else:
+            logger.exception("%s could not be written down", batch[0].stage.name)
+            reason = f"{type(error).__name__}: {error}"
+            failed = RetryIn(reason, code="UNFORESEEN")
+            settle_all([Finished(batch[0].stage, batch[0].claim, batch[0].work, failed)])
+
+
+def _settle(item: Finished) -> None:
+    now = datetime.now(UTC)
+    result = item.result
+    if isinstance(result, Done):
+        services.finish(item.claim)
+        item.stage.settle(item.claim, item.work, result.value, now)
+        return
+    if isinstance(result, RetryIn) and item.claim.attempts < item.stage.attempts_max:
+        wait = services.postpone(item.claim, result=result, rng=RNG)
+        logger.info(
+            "%s of %s again in %.1f s: %s", item.stage.name, item.claim.trace, wait.total_seconds(),
+            result.reason,
+        )
+        return
+    services.finish(item.claim)
+    run = StageRun.objects.get(id=item.claim.id)
+    give_up(stage=item.stage, run=run, result=_final(result), now=now)
+
+
+def _final(result: RetryIn | GiveUp) -> GiveUp:
+    return GiveUp(result.reason, code=result.code)
+
+
+def give_up(*, stage: Stage, run: StageRun, result: GiveUp, now: datetime) -> None:
+    """File the dead letter and let the stage say what the failure means for its signal."""
+    services.bury(run=run, result=result, at=now)
+    stage.give_up(run, result, now)

@@ -1,0 +1,48 @@
+"""Migration operations that make the database itself refuse what no code of ours should do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.migrations import RunPython
+
+FUNCTION = """
+CREATE OR REPLACE FUNCTION {name}() RETURNS trigger AS $$
+BEGIN RAISE EXCEPTION '{message}' USING ERRCODE = 'check_violation'; END
+$$ LANGUAGE plpgsql
+"""
+POSTGRES = """
+CREATE TRIGGER {name} BEFORE {event} ON {table}
+FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()
+"""
+SQLITE = """
+CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN {when}
+BEGIN SELECT RAISE(ABORT, '{message}'); END
+"""
+
+
+def refuse(*, name: str, table: str, event: str, when: str, message: str) -> RunPython:
+    """Return an operation that refuses ``event`` on rows of ``table`` for which ``when`` holds.
+
+    ``when`` speaks of OLD and NEW in SQL that SQLite and PostgreSQL both understand. The names
+    are constants of our migrations, so they are put into the text as they are.
+    """
+    words = {"name": name, "table": table, "event": event, "when": when, "message": message}
+
+    def create(apps: Any, schema_editor: Any) -> None:
+        del apps
+        if schema_editor.connection.vendor == "sqlite":
+            schema_editor.execute(SQLITE.format(**words))
+        else:
+            schema_editor.execute(FUNCTION.format(**words))
+            schema_editor.execute(POSTGRES.format(**words))
+
+    def drop(apps: Any, schema_editor: Any) -> None:
+        del apps
+        if schema_editor.connection.vendor == "sqlite":
+            schema_editor.execute(f"DROP TRIGGER {name}")
+        else:
+            schema_editor.execute(f"DROP TRIGGER {name} ON {table}")
+            schema_editor.execute(f"DROP FUNCTION {name}()")
+
+    return RunPython(create, drop)

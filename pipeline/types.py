@@ -1,0 +1,113 @@
+"""Values that every room shares with the conveyor: results of work, claims, domain errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import TextChoices
+
+
+class RunStatus(TextChoices):
+    """Where one unit of work stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
+class LetterStatus(TextChoices):
+    """Where one dead letter stands."""
+
+    OPEN = "OPEN"
+    RETRYING = "RETRYING"
+    RESOLVED = "RESOLVED"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The work succeeded; ``value`` is what settling needs."""
+
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryIn:
+    """The work failed in a way that may pass; ``after_s`` None leaves the wait to the backoff."""
+
+    reason: str
+    code: str = "UNAVAILABLE"
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The work failed for good."""
+
+    reason: str
+    code: str = "FAILED"
+
+
+Result = Done | RetryIn | GiveUp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One unit of work that this worker holds until its lease ends."""
+
+    id: int
+    stage: str
+    subject: UUID
+    trace: UUID
+    run: int
+    token: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request."""
+
+    field: str
+    code: str
+    message: str
+
+
+@dataclass(eq=False)
+class LensError(Exception):
+    """A foreseen refusal that the HTTP door shows as a problem document."""
+
+    detail: str
+    errors: tuple[FieldError, ...] = field(default=())
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    http_status: ClassVar[int] = 500
+    retry_after_s: ClassVar[float | None] = None
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class NotFound(LensError):
+    """Nothing answers to that id."""
+
+    code = "NOT_FOUND"
+    http_status = 404
+
+
+class InvalidRequest(LensError):
+    """The request breaks a rule; ``errors`` names the fields."""
+
+    code = "VALIDATION_ERROR"
+    http_status = 400
+
+
+class Overloaded(LensError):
+    """The house has more unfinished work than it can promise to finish in time."""
+
+    code = "RATE_LIMITED"
+    http_status = 429
+    retry_after_s = 5.0

@@ -1,0 +1,229 @@
+"""The worker: one event loop in which many units of work wait on the network at once.
+
+All database work of the process runs in one thread, so one connection serves it and writes of
+work that finished together are committed together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
+
+from pipeline import queries, queue, services
+from pipeline.stage import Finished, Stage, perform, settle_all
+from pipeline.types import Claim
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Taken = tuple[Stage, Claim, Any]
+
+BEAT_EVERY_S = 5.0
+SETTLE_BATCH = 64
+SHORTEST_PAUSE_S = 0.005
+AFTER_DATABASE_FAULT_S = 0.5
+
+
+def program_name(kind: str) -> str:
+    """Return this process's name in lists and logs."""
+    return f"{kind}-{socket.gethostname()}-{os.getpid()}"[:64]
+
+
+class DatabaseThread:
+    """The one thread of this process that talks to the database."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="database")
+
+    async def run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Return ``work(...)``, called in the database thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: self._call(work, *args, **kwargs))
+
+    @staticmethod
+    def _call(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        close_old_connections()
+        try:
+            return work(*args, **kwargs)
+        except DatabaseError:
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+            raise
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await self.run(connection.close)
+        self._pool.shutdown()
+
+
+class Worker:
+    """Claims, performs and settles the work of its stages until it is asked to stop."""
+
+    def __init__(self, *, stages: Sequence[Stage], name: str) -> None:
+        self.name = name
+        self._stages = {stage.name: stage for stage in stages}
+        self._running: dict[asyncio.Task[None], Claim] = {}
+        self._finished: asyncio.Queue[Finished] = asyncio.Queue()
+        self._awake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._database = DatabaseThread()
+        self._started_at = datetime.now(UTC)
+        self._pause_s = 0.0
+
+    def wake(self) -> None:
+        """Look for work now; call only from the event loop's thread."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; finish what runs, give back what does not finish in time."""
+        self._stopping.set()
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        bells, silence = self._hear_bells()
+        settler = asyncio.create_task(self._settle_forever())
+        beater = asyncio.create_task(self._beat_forever())
+        try:
+            while not self._stopping.is_set():
+                if await self._surviving(self._claim_what_fits):
+                    await self._sleep()
+        finally:
+            bells.set()
+            await self._drain()
+            settler.cancel()
+            beater.cancel()
+            await self._surviving(self._sign_off)
+            await self._database.close()
+            queue.forget_worker(self.name)
+            silence.join(timeout=0.1)
+
+    def _hear_bells(self) -> tuple[Event, Thread]:
+        loop, stop = asyncio.get_running_loop(), Event()
+
+        def on_ring() -> None:
+            loop.call_soon_threadsafe(self.wake)
+
+        thread = Thread(
+            target=queue.listen,
+            kwargs={"queue": services.WORK, "name": self.name, "on_ring": on_ring, "stop": stop},
+            daemon=True,
+        )
+        thread.start()
+        return stop, thread
+
+    async def _claim_what_fits(self) -> None:
+        self._awake.clear()
+        wanted = [(stage, self._room_for(stage)) for stage in self._stages.values()]
+        wanted = [(stage, room) for stage, room in wanted if room]
+        taken, self._pause_s = await self._database.run(self._claim, wanted)
+        for stage, claim, work in taken:
+            task = asyncio.create_task(self._perform(stage, claim, work))
+            self._running[task] = claim
+            task.add_done_callback(self._running.pop)
+
+    def _room_for(self, stage: Stage) -> int:
+        held = sum(claim.stage == stage.name for claim in self._running.values())
+        return stage.concurrency - held
+
+    def _claim(self, wanted: Sequence[tuple[Stage, int]]) -> tuple[list[Taken], float]:
+        """Claim and load in the database thread; return what was taken and how long to wait.
+
+        A batch that filled its room is taken to mean that there is more: the bell is passed on
+        to the other workers and this one looks again at once.
+        """
+        names = [stage.name for stage, _ in wanted]
+        if not queries.has_due(stages=names):
+            wait_s = queries.seconds_until_due(stages=names)
+            poll_s: float = settings.WORKER_POLL_MS / 1000
+            return [], poll_s if wait_s is None else min(poll_s, max(SHORTEST_PAUSE_S, wait_s))
+        taken: list[Taken] = []
+        for stage, room in wanted:
+            claims = services.claim(stage=stage, limit=room, worker=self.name)
+            works = stage.load([claim.subject for claim in claims]) if claims else {}
+            for claim in claims:
+                if claim.subject in works:
+                    taken.append((stage, claim, works[claim.subject]))
+                else:
+                    services.finish(claim, reason="nothing left to do")
+            if len(claims) == room:
+                queue.bell(services.WORK)()
+        return taken, 0.0
+
+    async def _perform(self, stage: Stage, claim: Claim, work: Any) -> None:
+        result = await perform(stage, work)
+        await self._finished.put(Finished(stage, claim, work, result))
+
+    async def _settle_forever(self) -> None:
+        while True:
+            batch = [await self._finished.get()]
+            while len(batch) < SETTLE_BATCH and not self._finished.empty():
+                batch.append(self._finished.get_nowait())
+            while not await self._surviving(self._database.run, settle_all, batch):
+                logger.info("holding %d finished pieces of work until it is back", len(batch))
+            self._awake.set()
+            for _ in batch:
+                self._finished.task_done()
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await self._surviving(self._beat)
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _beat(self) -> None:
+        await self._database.run(
+            services.beat,
+            name=self.name,
+            kind="worker",
+            started_at=self._started_at,
+            at=datetime.now(UTC),
+        )
+
+    async def _sign_off(self) -> None:
+        held = list(self._running.values())
+        for task in list(self._running):
+            task.cancel()
+        if held:
+            await self._database.run(services.give_back, held)
+        await self._database.run(services.forget, name=self.name)
+
+    async def _drain(self) -> None:
+        """Let running work end and be written down, within ``WORKER_STOP_S``."""
+        try:
+            async with asyncio.timeout(settings.WORKER_STOP_S):
+                while self._running:
+                    await asyncio.wait(list(self._running))
+                await self._finished.join()
+        except TimeoutError:
+            logger.warning("giving back %d unfinished pieces of work", len(self._running))
+
+    async def _sleep(self) -> None:
+        """Wait for a bell, for finished work or for the next work to fall due."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_s):
+                await self._awake.wait()
+
+    async def _surviving(self, work: Callable[..., Any], *args: Any) -> bool:
+        """Run ``work`` and say whether it went through.
+
+        A database that is away for a moment costs a pause, never the worker.
+        """
+        try:
+            await work(*args)
+        except DatabaseError as error:
+            logger.warning("database away, trying again: %s", error)
+            await asyncio.sleep(AFTER_DATABASE_FAULT_S)
+            return False
+        return True
