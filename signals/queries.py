@@ -1,0 +1,48 @@
+"""Reading signals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Count, Min, QuerySet
+
+from signals.models import Signal
+from signals.types import OPEN_STATUSES, Origin, SignalStatus
+
+
+def get_signal(*, event_id: UUID) -> Signal | None:
+    """Return one signal."""
+    return Signal.objects.filter(event_id=event_id).first()
+
+
+def list_signals(*, filters: dict[str, object]) -> QuerySet[Signal]:
+    """Select signals, newest first; ``filters`` are column look-ups."""
+    return Signal.objects.filter(**filters).order_by("-id")
+
+
+def list_waiting(*, event_ids: Sequence[UUID], status: SignalStatus) -> list[Signal]:
+    """Return those of the signals that stand at ``status``."""
+    return list(Signal.objects.filter(event_id__in=event_ids, status=status))
+
+
+def list_expired(*, now: datetime, limit: int) -> list[Signal]:
+    """Return open signals whose validity has passed."""
+    rows = Signal.objects.filter(status__in=OPEN_STATUSES, expires_at__lt=now)
+    return list(rows.order_by("expires_at")[:limit])
+
+
+def get_backlog(*, now: datetime) -> tuple[int, timedelta]:
+    """Return how many live signals are unfinished, and the age of the oldest still waiting."""
+    live = Signal.objects.filter(status__in=OPEN_STATUSES).exclude(origin=Origin.REPLAY)
+    waiting = live.filter(status=SignalStatus.ENQUEUED)
+    unfinished = live.aggregate(n=Count("id"))["n"]
+    oldest = waiting.aggregate(at=Min("received_at"))["at"]
+    return unfinished, (now - oldest) if oldest else timedelta(0)
+
+
+def count_by_status(*, replay_id: UUID) -> dict[str, int]:
+    """Return how many signals of one replay stand where."""
+    rows = Signal.objects.filter(replay_id=replay_id).values_list("status")
+    return dict(rows.annotate(n=Count("id")).order_by())

@@ -1,0 +1,241 @@
+"""Every write to signals: accepting them, and moving them along their life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from pipeline import services as pipeline
+from pipeline.models import DeadLetter
+from pipeline.types import Overloaded
+from signals import queries
+from signals.models import Replay, Signal
+from signals.types import (
+    OPEN_STATUSES,
+    TRANSITIONS,
+    IdempotencyConflict,
+    Origin,
+    Receipt,
+    SignalStatus,
+    Submission,
+)
+
+END_STATUSES = frozenset(SignalStatus) - frozenset(OPEN_STATUSES)
+
+
+def refuse_when_overloaded(*, now: datetime) -> None:
+    """Refuse new work that could not be finished in time, before anything is stored.
+
+    :raises Overloaded: when too much is unfinished or the oldest waits too long.
+    """
+    unfinished, age = queries.get_backlog(now=now)
+    if unfinished > settings.BACKLOG_MAX_SIGNALS:
+        raise Overloaded(
+            f"{unfinished} signals are unfinished (limit {settings.BACKLOG_MAX_SIGNALS});"
+            " send again in a moment"
+        )
+    if age > timedelta(seconds=settings.BACKLOG_MAX_AGE_S):
+        raise Overloaded(
+            f"the oldest signal has waited {age.total_seconds():.0f} s"
+            f" (limit {settings.BACKLOG_MAX_AGE_S}); send again in a moment"
+        )
+
+
+def submit_signals(
+    *, submissions: Sequence[Submission], now: datetime
+) -> list[Receipt | IdempotencyConflict]:
+    """Store signals durably and return what each sender is told, in order.
+
+    One transaction writes the rows, their timelines and their first work. A key that was used
+    before gives the first answer again, or the conflict if the body differs; the database
+    decides, so parallel twins get one signal.
+    """
+    rows = [_row(submission, now=now) for submission in submissions]
+    with transaction.atomic():
+        Signal.objects.bulk_create([row for row in rows if row.idempotency_key is None])
+        keyed = [row for row in rows if row.idempotency_key is not None]
+        Signal.objects.bulk_create(
+            sorted(keyed, key=lambda row: row.idempotency_key or ""), ignore_conflicts=True
+        )
+        stored = _stored(rows)
+        fresh = [row for row in rows if stored[_mark(row)].event_id == row.event_id]
+        for row in fresh:
+            pipeline.record(
+                trace=row.event_id, verb="RECEIVED", actor=row.owner, at=now, source=row.source
+            )
+        if fresh:
+            pipeline.announce("signal.submitted", signals=fresh, now=now)
+    return [_receipt(row, stored[_mark(row)]) for row in rows]
+
+
+def _row(submission: Submission, *, now: datetime) -> Signal:
+    draft = submission.draft
+    return Signal(
+        event_id=uuid4(),
+        origin=submission.origin,
+        replay_id=submission.replay_id,
+        event_type=draft.event_type,
+        symbol=draft.symbol,
+        symbol_given=draft.symbol_given,
+        direction=draft.direction,
+        entry_price=draft.entry_price,
+        size=draft.size,
+        liquidation_price=draft.liquidation_price,
+        target_price=draft.target_price,
+        stop_price=draft.stop_price,
+        ts_utc=draft.ts_utc,
+        source=draft.source,
+        valid_for_s=draft.valid_for_s,
+        timeframe=draft.timeframe,
+        feature_profile=draft.feature_profile,
+        notes=draft.notes,
+        context=dict(draft.context),
+        owner=submission.owner,
+        idempotency_key=submission.idempotency_key,
+        body_sha256=submission.body_sha256,
+        received_at=now,
+        expires_at=_expiry(submission, now=now),
+    )
+
+
+def _expiry(submission: Submission, *, now: datetime) -> datetime | None:
+    """Return when the advice loses its worth inside the house.
+
+    Recorded markets run on the signal's own time, so nothing expires there. A signal that comes
+    in older than the age gate allows, with no validity of its own, is left to that gate.
+    """
+    if submission.origin == Origin.REPLAY or settings.PROVIDER_PRIMARY == "recorded":
+        return None
+    draft = submission.draft
+    if draft.valid_for_s is not None:
+        return draft.ts_utc + timedelta(seconds=draft.valid_for_s)
+    end = draft.ts_utc + timedelta(seconds=settings.MAX_SIGNAL_AGE_S)
+    return end if end > now else None
+
+
+def _stored(rows: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
+    """Return the row that holds each mark: ours, or the one that was there first."""
+    held = {_mark(row): row for row in rows if row.idempotency_key is None}
+    keyed = [row for row in rows if row.idempotency_key is not None]
+    if keyed:
+        found = Signal.objects.filter(
+            owner__in={row.owner for row in keyed},
+            idempotency_key__in={row.idempotency_key for row in keyed},
+        )
+        held |= {_mark(row): row for row in found}
+    return held
+
+
+def _mark(row: Signal) -> tuple[str, str]:
+    if row.idempotency_key is None:
+        return ("", str(row.event_id))
+    return (row.owner, row.idempotency_key)
+
+
+def _receipt(row: Signal, stored: Signal) -> Receipt | IdempotencyConflict:
+    if row.event_id != stored.event_id and row.body_sha256 != stored.body_sha256:
+        return IdempotencyConflict(
+            f"the idempotency key {row.idempotency_key!r} was used before with another body;"
+            " use a new key for a new signal"
+        )
+    return Receipt(
+        event_id=stored.event_id,
+        received_at=stored.received_at,
+        replayed=row.event_id != stored.event_id,
+    )
+
+
+def advance(
+    *,
+    event_id: UUID,
+    to: SignalStatus,
+    now: datetime,
+    reason: dict[str, Any] | None = None,
+    frm: Iterable[SignalStatus] | None = None,
+) -> bool:
+    """Move a signal to another status and return whether it was there to be moved.
+
+    An end also closes what is still open under it.
+    """
+    allowed = [status for status, nexts in TRANSITIONS.items() if to in nexts]
+    ends = to in END_STATUSES
+    values: dict[str, Any] = {"status": to, "terminal_at": now if ends else None}
+    if reason is not None:
+        values["reason"] = reason
+    rows = Signal.objects.filter(event_id=event_id, status__in=frm or allowed)
+    if not rows.update(**values):
+        return False
+    if ends and to != SignalStatus.DEAD:
+        pipeline.settle_letters(traces=[event_id], at=now)
+    if ends and to != SignalStatus.PUBLISHED:
+        pipeline.skip_runs(trace=event_id, reason=to)
+        pipeline.announce("signal.closed", event_id=event_id, reason=str(to), now=now)
+    return True
+
+
+def rerun(*, letter: DeadLetter, now: datetime) -> None:
+    """Take a dead signal up again from its beginning, as a new run."""
+    rows = Signal.objects.filter(event_id=letter.trace, status=SignalStatus.DEAD)
+    if rows.update(
+        status=SignalStatus.ENQUEUED, run=F("run") + 1, terminal_at=None, reason={}
+    ):
+        signal = Signal.objects.get(event_id=letter.trace)
+        pipeline.announce("signal.submitted", signals=[signal], now=now)
+
+
+def mark_published(*, event_ids: Sequence[UUID], now: datetime) -> None:
+    """Close judged signals whose decisions are all out."""
+    rows = Signal.objects.select_for_update().filter(
+        event_id__in=event_ids, status=SignalStatus.EVALUATED
+    )
+    moved = list(rows)
+    rows.update(status=SignalStatus.PUBLISHED, terminal_at=now)
+    pipeline.settle_letters(traces=[signal.event_id for signal in moved], at=now)
+    for signal in moved:
+        pipeline.record(
+            trace=signal.event_id, verb="PUBLISHED", actor="publisher", at=now, run=signal.run
+        )
+
+
+def expire_overdue(*, now: datetime, limit: int = 200) -> int:
+    """Close signals whose validity has passed; stale advice must not come out as fresh."""
+    expired = queries.list_expired(now=now, limit=limit)
+    return sum(expire(event_id=signal.event_id, now=now) for signal in expired)
+
+
+def expire(*, event_id: UUID, now: datetime) -> bool:
+    """Close one signal as expired."""
+    with transaction.atomic():
+        signal = Signal.objects.select_for_update().get(event_id=event_id)
+        reason = {"gate": "validity", "limit": str(signal.expires_at), "value": str(now)}
+        moved = advance(
+            event_id=event_id,
+            to=SignalStatus.EXPIRED,
+            now=now,
+            reason=reason,
+            frm=OPEN_STATUSES,
+        )
+        if moved:
+            pipeline.record(
+                trace=event_id, verb="EXPIRED", actor="lens", at=now, run=signal.run, **reason
+            )
+    return moved
+
+
+def start_replay(
+    *, candles_path: str, candles_sha256: str, symbol: str, every_s: int, now: datetime
+) -> Replay:
+    """Store what is replayed, so that its signals know where their market comes from."""
+    return Replay.objects.create(
+        candles_path=candles_path,
+        candles_sha256=candles_sha256,
+        symbol=symbol,
+        every_s=every_s,
+        created_at=now,
+    )
