@@ -1,0 +1,161 @@
+"""Values that pass between the evaluation room, its evaluators and its readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Action(StrEnum):
+    """What a model may advise; the first two on an OPEN signal, the others on a CLOSE."""
+
+    FOLLOW_ENTER = "FOLLOW_ENTER"
+    IGNORE = "IGNORE"
+    FOLLOW_EXIT = "FOLLOW_EXIT"
+    HOLD = "HOLD"
+    TIGHTEN_STOP = "TIGHTEN_STOP"
+
+
+ACTIONS: Mapping[str, tuple[Action, ...]] = {
+    "OPEN_SIGNAL": (Action.FOLLOW_ENTER, Action.IGNORE),
+    "CLOSE_SIGNAL": (Action.FOLLOW_EXIT, Action.HOLD, Action.TIGHTEN_STOP),
+}
+
+REASONS: tuple[str, ...] = (
+    "bullish_trend",
+    "bearish_trend",
+    "no_trend",
+    "ema_bullish_stack",
+    "ema_bearish_stack",
+    "ema_mixed",
+    "macd_bullish_cross",
+    "macd_bearish_cross",
+    "macd_divergence",
+    "rsi_oversold",
+    "rsi_overbought",
+    "rsi_neutral",
+    "funding_favorable",
+    "funding_unfavorable",
+    "funding_neutral",
+    "tight_liquidation",
+    "good_rr_ratio",
+    "poor_rr_ratio",
+    "wide_spread",
+    "tight_spread",
+)
+"""The vocabulary of reasons; extend it here."""
+
+
+class AttemptStatus(StrEnum):
+    """How one attempt at judging ended; only ``OK`` carries a verdict."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    BLOCKED = "blocked"
+    TRUNCATED = "truncated"
+    INVALID = "invalid"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    RATE_LIMITED = "rate_limited"
+    QUOTA = "quota"
+    AUTH = "auth"
+    OVERLOADED = "overloaded"
+    BAD_REQUEST = "bad_request"
+    BAD_BODY = "bad_body"
+    OVER_BUDGET = "over_budget"
+    DISABLED = "disabled"
+    STALE_INPUT = "stale_input"
+    INSUFFICIENT_DATA = "insufficient_data"
+    FAULT = "fault"
+
+
+class EvaluationStatus(StrEnum):
+    """Where one model's judgement of one signal stands."""
+
+    PENDING = "PENDING"
+    DECIDED = "DECIDED"
+    ABSTAINED = "ABSTAINED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything an evaluator is given: one signal with its frozen facts, and nothing else.
+
+    ``payload`` is the frozen text for language models, ``facts`` the frozen numbers for
+    quantitative ones; ``constraints`` is the policy that no verdict may exceed.
+    """
+
+    event_id: UUID
+    event_type: str
+    symbol: str
+    side: str
+    entry_price: float
+    payload: str
+    facts: Mapping[str, Any]
+    constraints: Mapping[str, Any]
+    as_of: datetime
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the signal asks to enter."""
+        return self.event_type == "OPEN_SIGNAL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One model's advice on one signal.
+
+    ``confidence`` is the probability in [0, 1] that the advice is right; ``details`` are the
+    numbers behind it, for people who ask why.
+    """
+
+    action: Action
+    confidence: float
+    reasons: tuple[str, ...]
+    size_pct: float = 0.0
+    entry_plan: Mapping[str, Any] | None = None
+    risk_plan: Mapping[str, Any] | None = None
+    invalidation: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call of one model, kept whatever came of it."""
+
+    status: AttemptStatus
+    started_at: datetime
+    latency_ms: float
+    error: str = ""
+    model_requested: str = ""
+    model_reported: str = ""
+    request_id: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    prompt_version: str = ""
+    prompt_sha256: str = ""
+    prompt: str = ""
+    answer: str = ""
+    tokens_in: int | None = None
+    tokens_cached: int | None = None
+    tokens_out: int | None = None
+    tokens_reasoning: int | None = None
+    cost_usd: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What one evaluator made of one case: a verdict, or an abstention with its cause.
+
+    An abstention is never an IGNORE. ``retry_after_s`` is set when another attempt may help.
+    """
+
+    verdict: Verdict | None
+    status: AttemptStatus
+    attempts: tuple[Attempt, ...]
+    reason: str = ""
+    retry_after_s: float | None = None
