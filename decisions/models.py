@@ -1,0 +1,85 @@
+"""Follow or ignore: what is published to subscribers."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from django.db import models
+from django.db.models import Q
+
+from signals.models import Signal
+from signals.types import Origin
+
+
+class Decision(models.Model):
+    """One model's, or the jury's, published advice on one signal; once numbered, never changed.
+
+    What subscribers filter by is copied here from the signal, so that the feed reads one table.
+    ``seq`` is given by the publisher in commit order and stays NULL for replays.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    seq = models.PositiveBigIntegerField(null=True, unique=True)
+    signal = models.ForeignKey(Signal, on_delete=models.CASCADE)
+    event_id = models.UUIDField()
+    run = models.PositiveSmallIntegerField()
+    model = models.CharField(max_length=64)
+    revision = models.PositiveSmallIntegerField(default=1)
+
+    origin = models.CharField(max_length=6, choices=Origin)
+    simulated = models.BooleanField(default=False)
+    symbol = models.CharField(max_length=20)
+    event_type = models.CharField(max_length=12)
+    source = models.CharField(max_length=100)
+
+    decision = models.CharField(max_length=12)
+    confidence = models.FloatField()
+    confidence_raw = models.FloatField()
+    calibration = models.JSONField(null=True)
+    entry_plan = models.JSONField(null=True)
+    risk_plan = models.JSONField(null=True)
+    size_pct = models.FloatField()
+    reasons = models.JSONField()
+    invalidation = models.TextField(null=True)  # noqa: DJ001  the contract shows null
+    expires_at = models.DateTimeField(null=True)
+    policy_adjustments = models.JSONField(default=list)
+    model_meta = models.JSONField()
+    jury = models.JSONField(null=True)
+
+    evaluated_at = models.DateTimeField()
+    published_at = models.DateTimeField(null=True)
+    withheld = models.CharField(max_length=16, blank=True, default="")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["signal", "model", "run", "revision"],
+                name="one_decision_per_model_run_revision",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["evaluated_at"],
+                name="unpublished_decision",
+                condition=Q(published_at=None, withheld=""),
+            ),
+            models.Index(fields=["event_id"], name="decision_by_event"),
+            models.Index(fields=["symbol", "-seq"], name="decision_by_symbol"),
+            models.Index(fields=["model", "-seq"], name="decision_by_model"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.decision} {self.symbol} (seq {self.seq})"
+
+
+class PublicationHead(models.Model):
+    """The last number given out; its one row is what publishers take turns at."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    head = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_publication_head")]
+
+    def __str__(self) -> str:
+        return f"published up to {self.head}"

@@ -1,0 +1,332 @@
+"""Every write of the decisions room: deciding, convening the jury, publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from decisions import deliberation, jury
+from decisions.clamp import Advice, History, clamp
+from decisions.jury import Vote
+from decisions.models import Decision, PublicationHead
+from decisions.types import EXPIRED, JURY, Adjustment, Ruling
+from enrichment.models import Enrichment
+from evaluation.models import Evaluation
+from evaluation.types import Action, EvaluationStatus
+from pipeline import queue
+from pipeline import services as pipeline
+from pipeline.models import StageRun
+from pipeline.types import Claim, GiveUp
+from signals import services as signals
+from signals.models import Signal
+from signals.types import Direction, Origin, SignalStatus
+
+STAGE = "jury"
+
+
+def summon_jury(*, signal: Signal, now: datetime) -> None:
+    """Set the hour at which the jury rules with whoever has voted by then."""
+    pipeline.open_runs(
+        [
+            pipeline.Opening(
+                stage=STAGE,
+                subject=signal.event_id,
+                trace=signal.event_id,
+                run=signal.run,
+                attempts_max=settings.LEASE_LOSSES_MAX,
+                due_at=now + timedelta(milliseconds=settings.JURY_DEADLINE_MS),
+            )
+        ]
+    )
+
+
+def decide(
+    *, signal: Signal, evaluation: Evaluation, enrichment: Enrichment, now: datetime
+) -> None:
+    """Turn one finished evaluation into a decision, and see whether the signal is done with.
+
+    The signal's row is held until the commit, so that of two models that finish together one
+    sees the other.
+    """
+    held = Signal.objects.select_for_update().get(id=signal.id)
+    if held.status != SignalStatus.ENRICHED or held.run != evaluation.run:
+        return
+    if evaluation.status == EvaluationStatus.DECIDED:
+        _decide(held, evaluation, enrichment, now=now)
+    if not deliberation.has_open_evaluations(signal=held):
+        _conclude(held, enrichment, now=now)
+    elif deliberation.latest_ruling(signal=held) is not None:
+        _convene(held, enrichment, now=now)
+    queue.ring_after_commit(pipeline.PUBLISH)
+
+
+def _decide(
+    signal: Signal, evaluation: Evaluation, enrichment: Enrichment, *, now: datetime
+) -> None:
+    verdict: Mapping[str, Any] = evaluation.verdict or {}
+    advice, adjustments = _within_policy(
+        signal,
+        Advice(
+            action=Action(verdict["action"]),
+            size_pct=float(verdict["size_pct"]),
+            entry_plan=verdict["entry_plan"],
+            risk_plan=verdict["risk_plan"],
+        ),
+        model=evaluation.model,
+        enrichment=enrichment,
+        now=now,
+    )
+    Decision.objects.create(
+        **_common(signal, enrichment, advice, adjustments, now=now),
+        model=evaluation.model,
+        confidence=verdict["confidence"],
+        confidence_raw=verdict["confidence"],
+        reasons=list(verdict["reasons"]),
+        invalidation=verdict["invalidation"],
+        model_meta=_meta(evaluation),
+    )
+
+
+def _within_policy(
+    signal: Signal, advice: Advice, *, model: str, enrichment: Enrichment, now: datetime
+) -> tuple[Advice, list[Adjustment]]:
+    following = advice.action in (Action.FOLLOW_ENTER, Action.FOLLOW_EXIT)
+    history = (
+        deliberation.get_history(model=model, symbol=signal.symbol, now=now)
+        if following and signal.origin == Origin.LIVE
+        else History()
+    )
+    return clamp(
+        advice,
+        constraints=enrichment.constraints,
+        history=history,
+        side=Direction(signal.direction).side,
+        entry_price=float(signal.entry_price),
+    )
+
+
+def _common(
+    signal: Signal,
+    enrichment: Enrichment,
+    advice: Advice,
+    adjustments: list[Adjustment],
+    *,
+    now: datetime,
+) -> dict[str, Any]:
+    return {
+        "signal": signal,
+        "event_id": signal.event_id,
+        "run": signal.run,
+        "origin": signal.origin,
+        "simulated": enrichment.simulated,
+        "symbol": signal.symbol,
+        "event_type": signal.event_type,
+        "source": signal.source,
+        "decision": str(advice.action),
+        "entry_plan": advice.entry_plan,
+        "risk_plan": advice.risk_plan,
+        "size_pct": advice.size_pct,
+        "policy_adjustments": [adjustment.as_json() for adjustment in adjustments],
+        "expires_at": signal.expires_at,
+        "evaluated_at": now,
+    }
+
+
+def _meta(evaluation: Evaluation) -> dict[str, Any]:
+    attempt = evaluation.attempts.order_by("-number").first()
+    return {
+        "model_name": evaluation.model,
+        "model_version": evaluation.model_version,
+        "evaluation_id": str(evaluation.id),
+        "latency_ms": round(evaluation.latency_ms or 0.0, 3),
+        "status": "SUCCESS",
+        "tokens_used": _tokens(attempt),
+        "cost_usd": None if attempt is None or attempt.cost_usd is None else str(attempt.cost_usd),
+        "prompt_version": (attempt and attempt.prompt_version) or None,
+        "prompt_hash": (attempt and attempt.prompt_sha256) or None,
+    }
+
+
+def _tokens(attempt: Any) -> int | None:
+    if attempt is None or attempt.tokens_in is None:
+        return None
+    return int(attempt.tokens_in) + int(attempt.tokens_out or 0)
+
+
+def _conclude(signal: Signal, enrichment: Enrichment, *, now: datetime) -> None:
+    """Close the judging of a signal: every model has decided or abstained."""
+    pipeline.skip_runs(trace=signal.event_id, reason="all models answered", stages=[STAGE])
+    votes = _convene(signal, enrichment, now=now)
+    if votes:
+        signals.advance(event_id=signal.event_id, to=SignalStatus.EVALUATED, now=now)
+        pipeline.record(
+            trace=signal.event_id,
+            verb="EVALUATED",
+            actor="lens",
+            at=now,
+            run=signal.run,
+            decided=votes,
+            asked=len(settings.AI_MODELS),
+        )
+        return
+    causes = deliberation.list_abstentions(signal=signal)
+    reason = "no model gave a verdict: " + "; ".join(causes)
+    run = StageRun(
+        stage=STAGE, subject=signal.event_id, trace=signal.event_id, run=signal.run, attempts=1
+    )
+    pipeline.bury(run=run, result=GiveUp(reason, code="NO_VERDICT"), at=now)
+    kill(signal=signal, code="NO_VERDICT", reason=reason, now=now)
+
+
+def kill(*, signal: Signal, code: str, reason: str, now: datetime) -> None:
+    """Close a signal that nothing can be made of."""
+    details = {"code": code, "reason": reason}
+    if signals.advance(event_id=signal.event_id, to=SignalStatus.DEAD, now=now, reason=details):
+        pipeline.record(
+            trace=signal.event_id, verb="DEAD", actor="lens", at=now, run=signal.run, **details
+        )
+
+
+def convene_jury(claim: Claim, event_id: UUID, value: None, now: datetime) -> None:
+    """Rule at the deadline with whoever has voted; who comes later may bring a revision."""
+    del claim, value
+    signal = Signal.objects.select_for_update().get(event_id=event_id)
+    if signal.status != SignalStatus.ENRICHED:
+        return
+    enrichment = Enrichment.objects.get(event_id=event_id, run=signal.run)
+    _convene(signal, enrichment, now=now)
+    queue.ring_after_commit(pipeline.PUBLISH)
+
+
+def fail_jury(run: StageRun, failure: GiveUp, now: datetime) -> None:
+    """Leave the ruling to the last model's answer: nothing else hangs on the deadline."""
+    del run, failure, now
+
+
+def _convene(signal: Signal, enrichment: Enrichment, *, now: datetime) -> int:
+    """Publish the jury's ruling if it is the first or differs from the last; return the votes."""
+    members = deliberation.list_members(signal=signal)
+    votes = [_vote(decision) for decision in members]
+    ruling = jury.rule(
+        votes,
+        event_type=signal.event_type,
+        asked=settings.AI_MODELS,
+        quorum_pct=settings.JURY_QUORUM_PCT,
+    )
+    last = deliberation.latest_ruling(signal=signal)
+    if ruling is None or (last is not None and last.decision == ruling.action):
+        return len(votes)
+    _publish_ruling(
+        signal,
+        enrichment,
+        ruling,
+        members=members,
+        revision=1 if last is None else last.revision + 1,
+        now=now,
+    )
+    return len(votes)
+
+
+def _publish_ruling(
+    signal: Signal,
+    enrichment: Enrichment,
+    ruling: Ruling,
+    *,
+    members: list[Decision],
+    revision: int,
+    now: datetime,
+) -> None:
+    lead = next((member for member in members if member.decision == ruling.action), None)
+    advice, adjustments = _within_policy(
+        signal,
+        Advice(
+            action=Action(ruling.action),
+            size_pct=ruling.size_pct,
+            entry_plan=lead.entry_plan if lead else None,
+            risk_plan=lead.risk_plan if lead else None,
+        ),
+        model=JURY,
+        enrichment=enrichment,
+        now=now,
+    )
+    participants = [
+        {"id": str(member.id), "model": member.model, "decision": member.decision}
+        for member in members
+    ]
+    Decision.objects.create(
+        **_common(signal, enrichment, advice, adjustments, now=now),
+        model=JURY,
+        revision=revision,
+        confidence=ruling.confidence,
+        confidence_raw=ruling.confidence,
+        reasons=list(ruling.reasons) or ["no_trend"],
+        model_meta={
+            "model_name": JURY,
+            "model_version": "majority-1",
+            "latency_ms": round((now - enrichment.created_at).total_seconds() * 1000, 3),
+            "status": "SUCCESS",
+            "tokens_used": None,
+            "cost_usd": None,
+            "prompt_version": None,
+            "prompt_hash": None,
+        },
+        jury={**ruling.tally, "decisions": participants},
+    )
+
+
+def _vote(decision: Decision) -> Vote:
+    return Vote(
+        model=decision.model,
+        action=Action(decision.decision),
+        confidence=decision.confidence,
+        size_pct=decision.size_pct,
+        reasons=tuple(decision.reasons),
+    )
+
+
+def publish(*, now: datetime, limit: int) -> int | None:
+    """Number what waits to be published, in one transaction; return the new head.
+
+    None means that nothing was published. Whoever holds the head's row numbers; a second
+    publisher waits for it and then finds nothing left. A decision whose signal is no longer
+    valid is withheld: stale advice must not come out as fresh.
+    """
+    if not deliberation.has_unpublished():
+        return None
+    with transaction.atomic():
+        PublicationHead.objects.get_or_create(id=1)
+        counter = PublicationHead.objects.select_for_update().get(id=1)
+        before = counter.head
+        waiting = deliberation.list_unpublished(limit=limit)
+        for decision in waiting:
+            _number(decision, counter, now=now)
+        Decision.objects.bulk_update(waiting, ["seq", "published_at", "withheld"])
+        counter.save(update_fields=["head"])
+        _finish_publications(now=now, limit=limit)
+    return counter.head if counter.head > before else None
+
+
+def _number(decision: Decision, counter: PublicationHead, *, now: datetime) -> None:
+    if decision.expires_at is not None and decision.expires_at < now:
+        decision.withheld = EXPIRED
+        return
+    decision.published_at = now
+    if decision.origin != Origin.REPLAY:
+        counter.head += 1
+        decision.seq = counter.head
+
+
+def _finish_publications(*, now: datetime, limit: int) -> None:
+    """Close the signals whose every decision is out."""
+    concluded = [signal.event_id for signal in deliberation.list_concluded(limit=limit)]
+    waiting = deliberation.list_events_unpublished(event_ids=concluded)
+    withheld = deliberation.list_events_withheld(event_ids=concluded)
+    for event_id in withheld - waiting:
+        signals.expire(event_id=event_id, now=now)
+    out = [event_id for event_id in concluded if event_id not in waiting | withheld]
+    signals.mark_published(event_ids=out, now=now)
