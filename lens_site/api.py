@@ -1,0 +1,250 @@
+"""Doors that read across rooms: one signal in full, and the dead letters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import path
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from pydantic import BaseModel, ConfigDict, Field
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.auth import scope
+from access.types import Scope
+from decisions import queries as decisions
+from decisions.serializers import decision_json
+from enrichment import queries as enrichment
+from evaluation import queries as evaluation
+from evaluation.serializers import evaluation_json
+from pipeline import queries as pipeline
+from pipeline import services as conveyor
+from pipeline.models import DeadLetter
+from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query
+from pipeline.types import NotFound
+from signals.api import StrictJson, find_signal, timeline_json
+from signals.serializers import SignalSummary, signal_json, time_text
+
+
+def root(request: HttpRequest) -> HttpResponseRedirect:
+    """Send a visitor to the API's documentation."""
+    del request
+    return HttpResponseRedirect("/api/docs")
+
+
+class SignalDetail(SignalSummary):
+    """One signal with everything that became of it."""
+
+    run: int
+    notes: str
+    context: dict[str, Any]
+    timeline: list[dict[str, Any]]
+    enrichment: dict[str, Any] | None
+    evaluations: list[dict[str, Any]]
+    decisions: list[dict[str, Any]]
+
+
+class SignalView(APIView):
+    """``/signals/{event_id}``: one signal in full."""
+
+    permission_classes = [scope(Scope.SIGNALS_READ)]
+
+    @extend_schema(
+        operation_id="get_signal",
+        tags=["signals"],
+        summary="One signal with its timeline, enrichment, evaluations and decisions",
+        responses=SignalDetail,
+    )
+    def get(self, request: Request, event_id: UUID) -> Response:
+        signal = find_signal(event_id)
+        facts = enrichment.get_enrichment(event_id=event_id, run=signal.run)
+        with_texts = request.auth.allows(Scope.OPS)
+        rows = evaluation.list_evaluations(signal=signal)
+        return Response(
+            {
+                **signal_json(signal),
+                "run": signal.run,
+                "notes": signal.notes,
+                "context": signal.context,
+                "timeline": timeline_json(signal),
+                "enrichment": None if facts is None else _summary(facts),
+                "evaluations": [evaluation_json(row, with_texts=with_texts) for row in rows],
+                "decisions": [
+                    decision_json(row) for row in decisions.list_of_signal(event_id=event_id)
+                ],
+            }
+        )
+
+
+def _summary(facts: Any) -> dict[str, Any]:
+    return {
+        "profile": facts.profile,
+        "profile_version": facts.profile_version,
+        "provider": facts.provider,
+        "market": "SIMULATED" if facts.simulated else "REAL",
+        "as_of": time_text(facts.as_of),
+        "payload_sha256": facts.payload_sha256,
+        "quality_flags": facts.quality_flags,
+        "gates": facts.gates,
+        "duration_ms": facts.duration_ms,
+    }
+
+
+class LetterAnswer(BaseModel):
+    """Work that failed for good."""
+
+    id: str
+    event_id: str
+    stage: str
+    subject: str
+    run: int
+    status: Literal["OPEN", "RETRYING", "RESOLVED"]
+    code: str
+    reason: str
+    fingerprint: str
+    attempts: int
+    retry_count: int
+    created_at: str
+    resolved_at: str | None
+    resolved_by: str
+    note: str
+
+
+class LetterPage(BaseModel):
+    """Dead letters, newest first."""
+
+    items: list[LetterAnswer]
+
+
+class LetterQuery(BaseModel):
+    """Filters of the list of dead letters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["OPEN", "RETRYING", "RESOLVED"] | None = None
+    stage: Literal["enrich", "evaluate", "jury"] | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
+
+
+class NoteBody(BaseModel):
+    """Why an operator does this."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class LettersView(APIView):
+    """``/dlq``: what failed for good."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="list_dead_letters",
+        tags=["dead letters"],
+        summary="List dead letters, newest first",
+        parameters=[LetterQuery],
+        responses=LetterPage,
+    )
+    def get(self, request: Request) -> Response:
+        query = parse_query(LetterQuery, request.query_params)
+        filters = query.model_dump(exclude_none=True, exclude={"limit"})
+        rows = pipeline.list_dead_letters(filters=filters)[: query.limit]
+        return Response({"items": [_letter_json(row) for row in rows]})
+
+
+class LetterView(APIView):
+    """``/dlq/{id}``: one dead letter."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="get_dead_letter",
+        tags=["dead letters"],
+        summary="One dead letter",
+        responses=LetterAnswer,
+    )
+    def get(self, request: Request, letter_id: UUID) -> Response:
+        del request
+        return Response(_letter_json(_find_letter(letter_id)))
+
+
+class RetryView(APIView):
+    """``/dlq/{id}/retry``: run the signal again, as a new run."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="retry_dead_letter",
+        tags=["dead letters"],
+        summary="Run the signal again, as a new run",
+        request=None,
+        responses=LetterAnswer,
+    )
+    def post(self, request: Request, letter_id: UUID) -> Response:
+        letter = _find_letter(letter_id)
+        conveyor.retry_letter(letter=letter, actor=request.auth.name, now=timezone.now())
+        return Response(_letter_json(_find_letter(letter_id)))
+
+
+class ResolveView(APIView):
+    """``/dlq/{id}/resolve``: close it without running it again."""
+
+    permission_classes = [scope(Scope.OPS)]
+    parser_classes = [StrictJson]
+
+    @extend_schema(
+        operation_id="resolve_dead_letter",
+        tags=["dead letters"],
+        summary="Close a dead letter without running it again",
+        request=NoteBody,
+        responses=LetterAnswer,
+    )
+    def post(self, request: Request, letter_id: UUID) -> Response:
+        body = parse_query(NoteBody, request.data if isinstance(request.data, dict) else {})
+        letter = _find_letter(letter_id)
+        conveyor.resolve_letter(
+            letter=letter, actor=request.auth.name, note=body.note, at=timezone.now()
+        )
+        return Response(_letter_json(_find_letter(letter_id)))
+
+
+def _find_letter(letter_id: UUID) -> DeadLetter:
+    letter = pipeline.get_dead_letter(letter_id=letter_id)
+    if letter is None:
+        raise NotFound(f"there is no dead letter {letter_id}")
+    return letter
+
+
+def _letter_json(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": str(letter.id),
+        "event_id": str(letter.trace),
+        "stage": letter.stage,
+        "subject": str(letter.subject),
+        "run": letter.run,
+        "status": letter.status,
+        "code": letter.code,
+        "reason": letter.reason,
+        "fingerprint": letter.fingerprint,
+        "attempts": letter.attempts,
+        "retry_count": letter.retry_count,
+        "created_at": time_text(letter.created_at),
+        "resolved_at": time_text(letter.resolved_at),
+        "resolved_by": letter.resolved_by,
+        "note": letter.note,
+    }
+
+
+urlpatterns = [
+    path("signals/<uuid:event_id>", SignalView.as_view()),
+    path("dlq", LettersView.as_view()),
+    path("dlq/<uuid:letter_id>", LetterView.as_view()),
+    path("dlq/<uuid:letter_id>/retry", RetryView.as_view()),
+    path("dlq/<uuid:letter_id>/resolve", ResolveView.as_view()),
+]

@@ -1,0 +1,19 @@
+"""The web process's two protocols: HTTP by Django, WebSocket by Channels."""
+
+from __future__ import annotations
+
+import os
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lens_site.settings")
+os.environ.setdefault("LENS_DB_POOL_SIZE", "16")
+
+http = get_asgi_application()
+
+from decisions.routing import websocket_urlpatterns  # noqa: E402  rows exist only after setup
+
+application = ProtocolTypeRouter(
+    {"http": http, "websocket": URLRouter(websocket_urlpatterns)}
+)

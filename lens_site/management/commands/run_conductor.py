@@ -1,0 +1,137 @@
+"""Run the conductor: it numbers and publishes decisions, and repairs what was left lying."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import Error as DatabaseError
+
+from decisions import push
+from decisions import services as decisions
+from pipeline import queue
+from pipeline import services as pipeline
+from pipeline.reconcile import reconcile
+from pipeline.worker import (
+    AFTER_DATABASE_FAULT_S,
+    BEAT_EVERY_S,
+    DatabaseThread,
+    program_name,
+)
+from signals import services as signals
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Run the conductor; a second one is safe and waits its turn."
+
+    def handle(self, **options: Any) -> None:
+        asyncio.run(Conductor().run())
+
+
+class Conductor:
+    """Three loops over one database thread: publish, reconcile, report."""
+
+    def __init__(self) -> None:
+        self.name = program_name("conductor")
+        self._database = DatabaseThread()
+        self._awake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._started_at = datetime.now(UTC)
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stop)
+        silence = self._hear_bells(loop)
+        loops = [
+            asyncio.create_task(self._repeat(self._publish, self._publish_pause)),
+            asyncio.create_task(self._repeat(self._reconcile, self._reconcile_pause)),
+            asyncio.create_task(self._repeat(self._beat, self._beat_pause)),
+        ]
+        await asyncio.gather(*loops)
+        silence.set()
+        with contextlib.suppress(DatabaseError):
+            await self._database.run(pipeline.forget, name=self.name)
+        await self._database.close()
+        queue.forget_worker(self.name)
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._awake.set()
+
+    def _hear_bells(self, loop: asyncio.AbstractEventLoop) -> Event:
+        stop = Event()
+
+        def on_ring() -> None:
+            loop.call_soon_threadsafe(self._awake.set)
+
+        Thread(
+            target=queue.listen,
+            kwargs={
+                "queue": pipeline.PUBLISH,
+                "name": self.name,
+                "on_ring": on_ring,
+                "stop": stop,
+            },
+            daemon=True,
+        ).start()
+        return stop
+
+    async def _repeat(self, work: Callable[[], Any], pause: Callable[[], Any]) -> None:
+        while not self._stopping.is_set():
+            try:
+                await work()
+            except DatabaseError as error:
+                logger.warning("database away, trying again: %s", error)
+                await asyncio.sleep(AFTER_DATABASE_FAULT_S)
+            await pause()
+
+    async def _publish(self) -> None:
+        self._awake.clear()
+        head = await self._database.run(
+            decisions.publish, now=datetime.now(UTC), limit=settings.PUBLISH_BATCH
+        )
+        if head is not None:
+            await push.announce_head(head)
+            self._awake.set()
+
+    async def _publish_pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.PUBLISH_POLL_MS / 1000):
+                await self._awake.wait()
+
+    async def _reconcile(self) -> None:
+        now = datetime.now(UTC)
+        await self._database.run(reconcile, now=now)
+        await self._database.run(signals.expire_overdue, now=now)
+
+    async def _reconcile_pause(self) -> None:
+        await self._wait_s(settings.RECONCILE_EVERY_MS / 1000)
+
+    async def _beat(self) -> None:
+        await self._database.run(
+            pipeline.beat,
+            name=self.name,
+            kind="conductor",
+            started_at=self._started_at,
+            at=datetime.now(UTC),
+        )
+
+    async def _beat_pause(self) -> None:
+        await self._wait_s(BEAT_EVERY_S)
+
+    async def _wait_s(self, pause_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._stopping.wait()

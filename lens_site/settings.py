@@ -1,0 +1,280 @@
+"""All settings of the house; units are in the names, texts for people in ``docs/settings.md``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from lens_site import env, wiring
+
+BASE_DIR = env.ROOT
+VAR_DIR = Path(env.text("LENS_VAR_DIR", str(BASE_DIR / "var"))).resolve()
+
+# --- identity and secrets -------------------------------------------------------------------
+SECRET_KEY = env.text("SECRET_KEY", "unsafe-until-lens-up-has-written-var-secret-env")
+LENS_ENV = env.text("LENS_ENV", "live")
+LENS_KEY_PEPPER = env.text("LENS_KEY_PEPPER", SECRET_KEY)
+API_KEY_ADMIN = env.text("API_KEY_ADMIN")
+DEBUG = env.flag("DEBUG", default=False)
+ALLOWED_HOSTS = list(env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
+VERSION = "0.1.0"
+
+# --- Django ---------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "django_rq",
+    "pipeline",
+    "access",
+    "markets",
+    "signals",
+    "enrichment",
+    "evaluation",
+    "decisions",
+    "lens_site",
+]
+MIDDLEWARE = [
+    "lens_site.errors.RequestId",
+    "access.auth.RateLimitHeaders",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "lens_site.urls"
+ASGI_APPLICATION = "lens_site.asgi.application"
+AUTH_USER_MODEL = "access.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- database: the source of truth ----------------------------------------------------------
+DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'lens.sqlite3'}")
+SQLITE_SYNCHRONOUS = env.text("LENS_SQLITE_SYNCHRONOUS", "FULL").upper()
+DATABASE_POOL_SIZE = env.integer("LENS_DB_POOL_SIZE", 0)
+DATABASE_STATEMENT_TIMEOUT_MS = env.integer("LENS_DB_STATEMENT_TIMEOUT_MS", 30_000)
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Return Django's database entry for ``url``, with the options our promises rest on."""
+    entry: dict[str, Any] = env.database(url)
+    options: dict[str, Any] = {**entry.get("OPTIONS", {})}
+    if entry["ENGINE"].endswith("sqlite3"):
+        options |= {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": (
+                "PRAGMA journal_mode=WAL;"
+                f"PRAGMA synchronous={SQLITE_SYNCHRONOUS};"
+                "PRAGMA foreign_keys=ON;"
+            ),
+        }
+    else:
+        entry["HOST"] = unquote(entry.get("HOST", ""))
+        options |= {
+            "options": (
+                f"-c statement_timeout={DATABASE_STATEMENT_TIMEOUT_MS}"
+                " -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000"
+            ),
+        }
+        if DATABASE_POOL_SIZE:
+            options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
+        else:
+            entry["CONN_MAX_AGE"] = None
+            entry["CONN_HEALTH_CHECKS"] = True
+    return {**entry, "OPTIONS": options}
+
+
+DATABASES = {"default": _database(DATABASE_URL)}
+
+# --- Redis: doorbells, cache, sockets; losing all of it costs latency only ------------------
+REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+REDIS_TIMEOUT_MS = env.integer("LENS_REDIS_TIMEOUT_MS", 300)
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "lens"},
+    }
+}
+RQ_QUEUES = {
+    name: {"URL": REDIS_URL, "SERIALIZER": "rq.serializers.JSONSerializer"}
+    for name in ("work", "publish")
+}
+
+# --- API ------------------------------------------------------------------------------------
+RATE_LIMIT_PER_MIN = env.integer("RATE_LIMIT_PER_MIN", 60)
+RATE_LIMIT_BURST = env.integer("RATE_LIMIT_BURST", 120)
+RATE_LIMIT_READS_PER_MIN = env.integer("RATE_LIMIT_READS_PER_MIN", 600)
+RATE_LIMIT_READS_BURST = env.integer("RATE_LIMIT_READS_BURST", 1200)
+TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0)
+BACKLOG_MAX_SIGNALS = env.integer("BACKLOG_MAX_SIGNALS", 5_000)
+BACKLOG_MAX_AGE_S = env.integer("BACKLOG_MAX_AGE_S", 60)
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["access.auth.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["access.auth.Refuse"],
+    "DEFAULT_THROTTLE_CLASSES": ["access.auth.KeyThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "lens_site.errors.problem_response",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "SigmaPilot Lens",
+    "DESCRIPTION": "Measured, replayable judgement of trading signals. Lens never places a trade.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+}
+
+# --- WebSocket ------------------------------------------------------------------------------
+WS_ALLOW_QUERY_KEY = env.flag("WS_ALLOW_QUERY_KEY", default=True)
+WS_ALLOWED_ORIGINS = list(env.words("WS_ALLOWED_ORIGINS"))
+WS_MAX_CONNECTIONS = env.integer("WS_MAX_CONNECTIONS", 2_000)
+WS_MAX_CONNECTIONS_PER_KEY = env.integer("WS_MAX_CONNECTIONS_PER_KEY", 20)
+WS_BUFFER_MESSAGES = env.integer("WS_BUFFER_MESSAGES", 256)
+WS_AUTH_TIMEOUT_S = env.number("WS_AUTH_TIMEOUT_S", 5)
+WS_HEARTBEAT_S = env.number("WS_HEARTBEAT_S", 30)
+WS_POLL_S = env.number("WS_POLL_S", 1)
+WS_REPLAY_MAX = env.integer("WS_REPLAY_MAX", 100_000)
+WS_MAX_MESSAGE_BYTES = env.integer("WS_MAX_MESSAGE_BYTES", 16 * 1024)
+WS_MAX_MESSAGES_PER_S = env.integer("WS_MAX_MESSAGES_PER_S", 20)
+
+# --- the conveyor ---------------------------------------------------------------------------
+ROUTES = wiring.ROUTES
+STAGES = wiring.STAGES
+RETRY_MAX = env.integer("RETRY_MAX", 5)
+RETRY_BASE_DELAY_MS = env.integer("RETRY_BASE_DELAY_MS", 2_000)
+RETRY_MAX_DELAY_MS = env.integer("RETRY_MAX_DELAY_MS", 30_000)
+LEASE_LOSSES_MAX = env.integer("LEASE_LOSSES_MAX", 3)
+WORKER_POLL_MS = env.integer("WORKER_POLL_MS", 1_000)
+WORKER_STOP_S = env.number("WORKER_STOP_S", 20)
+ENRICH_CONCURRENCY = env.integer("ENRICH_CONCURRENCY", 32)
+ENRICH_DEADLINE_MS = env.integer("ENRICH_DEADLINE_MS", 5_000)
+EVALUATE_CONCURRENCY = env.integer("EVALUATE_CONCURRENCY", 200)
+EVALUATE_DEADLINE_MS = env.integer("EVALUATE_DEADLINE_MS", 10_000)
+EVALUATE_TRIES = env.integer("EVALUATE_TRIES", 2)
+EVALUATE_RETRY_MS = env.integer("EVALUATE_RETRY_MS", 500)
+RECONCILE_EVERY_MS = env.integer("RECONCILE_EVERY_MS", 2_000)
+PUBLISH_POLL_MS = env.integer("PUBLISH_POLL_MS", 250)
+PUBLISH_BATCH = env.integer("PUBLISH_BATCH", 500)
+RETENTION_DAYS = env.integer("RETENTION_DAYS", 180)
+
+# --- market data ----------------------------------------------------------------------------
+PROVIDER_PRIMARY = env.text("PROVIDER_PRIMARY", "hyperliquid")
+PROVIDER_TIMEOUT_MS = env.integer("PROVIDER_TIMEOUT_MS", 10_000)
+HYPERLIQUID_BASE_URL = env.text("HYPERLIQUID_BASE_URL", "https://api.hyperliquid.xyz")
+HYPERLIQUID_WS_URL = env.text("HYPERLIQUID_WS_URL", "wss://api.hyperliquid.xyz/ws")
+RECORDED_CANDLES = env.text("RECORDED_CANDLES")
+SIMULATED_SEED = env.integer("SIMULATED_SEED", 7)
+PROVIDERS = wiring.providers(
+    hyperliquid_url=HYPERLIQUID_BASE_URL,
+    timeout_ms=PROVIDER_TIMEOUT_MS,
+    recording=RECORDED_CANDLES,
+    seed=SIMULATED_SEED,
+)
+
+# --- judgement ------------------------------------------------------------------------------
+FEATURE_PROFILE = env.text("FEATURE_PROFILE", "trend_follow_v1")
+TIMEFRAMES = env.words("TIMEFRAMES", "15m,1h,4h")
+MAX_SIGNAL_AGE_S = env.integer("MAX_SIGNAL_AGE_S", 300)
+MAX_PRICE_DRIFT_BPS = env.integer("MAX_PRICE_DRIFT_BPS", 200)
+STALE_MID_S = env.integer("STALE_MID_S", 5)
+STALE_L2_S = env.integer("STALE_L2_S", 10)
+STALE_CTX_S = env.integer("STALE_CTX_S", 60)
+STALE_CANDLE_MULTIPLIER = env.number("STALE_CANDLE_MULTIPLIER", 2)
+AI_MODELS = env.words("AI_MODELS") or wiring.BUILT_IN_MODELS
+ENSEMBLE_PROFILE = env.text("ENSEMBLE_PROFILE", "adaptive")
+ENSEMBLE_TIMEFRAME = env.text("ENSEMBLE_TIMEFRAME", "1h")
+AI_MIN_CONFIDENCE = env.number("AI_MIN_CONFIDENCE", 65)
+ENSEMBLE_MIN_MARGIN = env.number("ENSEMBLE_MIN_MARGIN", 0.15)
+SCORING_PROFILE = env.text("SCORING_PROFILE", "aligned")
+SIGNAL_SCORE_THRESHOLD = env.number("SIGNAL_SCORE_THRESHOLD", 0.60)
+PRIMARY_TIMEFRAME = env.text("PRIMARY_TIMEFRAME", "5m")
+EVALUATORS = wiring.evaluators(
+    names=AI_MODELS,
+    ensemble={
+        "profile": ENSEMBLE_PROFILE,
+        "min_confidence": AI_MIN_CONFIDENCE,
+        "min_margin": ENSEMBLE_MIN_MARGIN,
+    },
+    rules={
+        "profile": SCORING_PROFILE,
+        "threshold": SIGNAL_SCORE_THRESHOLD,
+        "primary": PRIMARY_TIMEFRAME,
+    },
+)
+JURY_DEADLINE_MS = env.integer("JURY_DEADLINE_MS", 6_000)
+JURY_QUORUM_PCT = env.integer("JURY_QUORUM_PCT", 50)
+
+# --- logs -----------------------------------------------------------------------------------
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+LOG_FORMAT = env.text("LOG_FORMAT", "text")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"secrets": {"()": "pipeline.logs.MaskSecrets"}},
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)-7s %(name)s %(message)s"},
+        "json": {"()": "pipeline.logs.JsonLines"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "json" if LOG_FORMAT == "json" else "text",
+            "filters": ["secrets"],
+        }
+    },
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "rq.worker": {"level": "WARNING"},
+        "django.channels.server": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+    },
+}
+
+UNKNOWN_SETTINGS = env.unknown_names(("LENS_", "MODEL_", "CONSENSUS_"))
+SETTING_NAMES = dict(env.NAMES)

@@ -1,0 +1,40 @@
+"""The URL table."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+
+from lens_site import errors, health
+from lens_site.api import root
+
+PUBLIC = {"authentication_classes": [], "permission_classes": [], "throttle_classes": []}
+
+api_v1 = [
+    path("", include("access.urls")),
+    path("", include("signals.urls")),
+    path("", include("enrichment.urls")),
+    path("", include("decisions.urls")),
+    path("", include("evaluation.urls")),
+    path("", include("lens_site.api")),
+]
+
+urlpatterns = [
+    path("", root),
+    path("api/v1/", include(api_v1)),
+    path("api/v1/health", health.health),
+    path("api/v1/ready", health.ready),
+    path("health", health.health),
+    path("ready", health.ready),
+    path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", **PUBLIC)),
+    path("api/redoc", SpectacularRedocView.as_view(url_name="schema", **PUBLIC)),
+    path("admin/", admin.site.urls),
+    re_path(r"^api(/.*)?$", errors.not_found),
+]
+
+handler400 = "lens_site.errors.bad_request"
+handler404 = "lens_site.errors.not_found"
+handler500 = "lens_site.errors.server_error"
+

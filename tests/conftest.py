@@ -1,0 +1,79 @@
+"""Fixtures of the whole suite: loopback only, a private Redis database per worker, fresh caches."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.conf import settings
+
+from pipeline import queue
+
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104  compared, never bound
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class NetworkForbidden(RuntimeError):
+    """A test tried to leave this machine."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker its own Redis database and shut the network."""
+    number = int(getattr(config, "workerinput", {}).get("workerid", "gw0")[2:]) + 1
+    url = _with_database(settings.REDIS_URL, number)
+    settings.REDIS_URL = url
+    settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"] = [url]
+    for entry in settings.RQ_QUEUES.values():
+        entry["URL"] = url
+    _shut_the_network()
+
+
+def _with_database(url: str, number: int) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}?db={number}"
+    return urlunsplit(parts._replace(path=f"/{number}"))
+
+
+def _shut_the_network() -> None:
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = str(address[0])
+            if not host.startswith(LOOPBACK):
+                raise NetworkForbidden(f"a test tried to reach {host}")
+        connect(self, address)
+
+    socket.socket.connect = guarded  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """Return the URL of an empty Redis database; ``./lens test`` starts the server."""
+    if "REDIS_URL" not in os.environ:
+        pytest.skip("no REDIS_URL: run ./lens test, which starts a private Redis")
+    client = queue.redis_client()
+    client.flushdb()
+    return str(settings.REDIS_URL)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_bells() -> Iterator[None]:
+    """Forget between tests that Redis was away."""
+    yield
+    queue.bell.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def market_data() -> Path:
+    """Return the folder of real recordings, which is not part of the repository."""
+    folder = Path(os.environ.get("LENS_MARKET_DATA", ROOT.parent / "shared" / "market-data"))
+    if not folder.is_dir():
+        pytest.skip(f"no recordings at {folder}; LENS_MARKET_DATA names another place")
+    return folder
