@@ -14,7 +14,7 @@ from typing import IO, Final
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 PIPE: Final = subprocess.PIPE
-TimedOut = subprocess.TimeoutExpired
+TOO_LATE: Final = 124  # as the `timeout` program says it
 
 
 def tied_to_us(death_signal: int = signal.SIGKILL) -> Callable[[], None] | None:
@@ -39,25 +39,32 @@ def run(
     cwd: Path | None = None,
     timeout_s: float | None = None,
     user: int | None = None,
-    stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return its code and everything it wrote."""
-    return subprocess.run(  # noqa: S603 - fixed programs, never a shell
-        [str(part) for part in command],
-        env=environment,
-        cwd=cwd,
-        timeout=timeout_s,
-        user=user,
-        group=_group_of(user),
-        extra_groups=[] if user is not None else None,
-        input=stdin if stdin is not None else "",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        preexec_fn=tied_to_us(),
-    )
+    """Run a program to its end and return its code and everything it wrote.
+
+    Edges: a program that takes too long is killed and counts as code 124, with a line saying so.
+    """
+    try:
+        return subprocess.run(  # noqa: S603 - fixed programs, never a shell
+            [str(part) for part in command],
+            env=environment,
+            cwd=cwd,
+            timeout=timeout_s,
+            user=user,
+            group=_group_of(user),
+            extra_groups=[] if user is not None else None,
+            input="",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            preexec_fn=tied_to_us(),
+        )
+    except subprocess.TimeoutExpired as late:
+        said = late.output.decode("utf-8", "replace") if isinstance(late.output, bytes) else ""
+        complaint = f"{said}\n{command[0]} did not end within {timeout_s:g} s"
+        return subprocess.CompletedProcess(late.cmd, TOO_LATE, complaint)
 
 
 def call(command: Sequence[str | Path], *, environment: Mapping[str, str], cwd: Path) -> int:

@@ -180,6 +180,7 @@ class Stack:
 
     def _web(self, line: socket.socket) -> ChildPlan:
         options = {
+            "--verbosity": 0,  # warnings and errors
             "--fd": line.fileno(),
             "--access-log": os.devnull,  # its lines carry query strings, which may carry keys
             "--websocket_timeout": -1,  # daphne's own default closes every socket after a day

@@ -28,6 +28,8 @@ elif verb == "create_api_key":
     made = not (var / "key").exists()
     (var / "key").touch()
     print(json.dumps({"created": made, "key": "lens_test_key" if made else ""}))
+elif verb == "replay":
+    print("judged 0 signals")
 elif verb == "fail":
     sys.exit(3)
 elif verb == "tell":
@@ -43,6 +45,12 @@ else:
     print(verb, "runs")
     while True:
         time.sleep(60)
+"""
+PYPROJECT = """
+[project]
+version = "9.9"
+[tool.pytest.ini_options]
+addopts = "-p no:django -p no:asyncio"
 """
 ASGI = """
 import os, pathlib
@@ -141,7 +149,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / "launcher", root / "launcher", ignore=shutil.ignore_patterns("*.pyc"))
     shutil.copy(ROOT / "lens", root / "lens")
-    (root / "pyproject.toml").write_text('[project]\nversion = "9.9"\n')
+    (root / "pyproject.toml").write_text(PYPROJECT)
     (root / "requirements.txt").write_text("tiny==1.0\n")
     (root / "manage.py").write_text(MANAGE)
     (root / "lens_site").mkdir()
@@ -154,6 +162,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     digest = packages.lock_digest(root / "requirements.txt")
     (root / ".venv" / packages.NOTE).write_text(json.dumps({"requirements.txt": digest}))
     yield made
+    made.call("down", "--now")
     for process in made.started:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)

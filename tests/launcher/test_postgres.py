@@ -38,7 +38,11 @@ def test_a_private_server_answers_on_its_socket_and_goes(directory: Path) -> Non
 def test_a_server_that_cannot_start_says_why(directory: Path) -> None:
     broken = directory / "bin"
     broken.mkdir()
-    for name, script in (("initdb", "exit 0"), ("postgres", "echo no luck; exit 1"), ("psql", "exit 1")):
+    for name, script in (
+        ("initdb", "exit 0"),
+        ("postgres", "echo no luck; exit 1"),
+        ("psql", "exit 1"),
+    ):
         (broken / name).write_text(f"#!/bin/sh\n{script}\n")
         (broken / name).chmod(0o755)
 
