@@ -1,0 +1,161 @@
+"""Reading published decisions, for the feed and for the lists."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Max, Min, Q, QuerySet
+
+from decisions.models import Decision, PublicationHead
+from decisions.parsing import ABSTENTION, SIGNAL_STATUS, Filters
+from decisions.types import JURY
+from evaluation.models import Evaluation
+from evaluation.types import EvaluationStatus
+from pipeline.models import AuditEvent
+from signals.models import Signal
+
+CLOSING_VERBS = ("PUBLISHED", "REJECTED", "EXPIRED", "CANCELLED", "DEAD")
+NOTICE_VERBS = ("MODEL_DONE", *CLOSING_VERBS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that happened to a signal beside decisions: a model abstained, or it ended."""
+
+    kind: str
+    event_id: UUID
+    symbol: str
+    event_type: str
+    source: str
+    origin: str
+    model: str
+    status: str
+    reason: Any
+    at: datetime
+
+
+def get_head() -> int:
+    """Return the last number given to a published decision; 0 before the first."""
+    numbered = Decision.objects.aggregate(last=Max("seq"))["last"] or 0
+    head = PublicationHead.objects.values_list("head", flat=True).first() or 0
+    return max(numbered, head)
+
+
+def get_oldest_seq() -> int | None:
+    """Return the number of the oldest decision still stored; None when there is none."""
+    oldest: int | None = Decision.objects.aggregate(first=Min("seq"))["first"]
+    return oldest
+
+
+def list_published(
+    *, after_seq: int, limit: int, upto: int | None = None, filters: Filters | None = None
+) -> list[Decision]:
+    """Return numbered decisions after ``after_seq``, in order, at most up to ``upto``."""
+    rows = Decision.objects.filter(seq__gt=after_seq)
+    if upto is not None:
+        rows = rows.filter(seq__lte=upto)
+    if filters is not None:
+        rows = rows.filter(_wanted(filters))
+    return list(rows.order_by("seq")[:limit])
+
+
+def list_decisions(
+    *, filters: Filters, since: datetime | None = None, until: datetime | None = None
+) -> QuerySet[Decision]:
+    """Select published decisions, unordered."""
+    rows = Decision.objects.filter(_wanted(filters), published_at__isnull=False)
+    if since is not None:
+        rows = rows.filter(published_at__gte=since)
+    if until is not None:
+        rows = rows.filter(published_at__lt=until)
+    return rows
+
+
+def get_decision(*, decision_id: UUID) -> Decision | None:
+    """Return one published decision."""
+    return Decision.objects.filter(id=decision_id, published_at__isnull=False).first()
+
+
+def has_model(name: str) -> bool:
+    """Say whether a model of this name is asked, is the jury, or has ever decided."""
+    return name in settings.AI_MODELS or name == JURY or _has_decided(name)
+
+
+def latest_trail_id() -> int:
+    """Return the last id of the audit trail; 0 when it is empty."""
+    return AuditEvent.objects.aggregate(last=Max("id"))["last"] or 0
+
+
+def list_notices(*, after_id: int, limit: int) -> tuple[list[tuple[int, Notice]], int]:
+    """Return what happened after trail line ``after_id``, by line, and the last line read."""
+    lines = list(
+        AuditEvent.objects.filter(id__gt=after_id, verb__in=NOTICE_VERBS).order_by("id")[:limit]
+    )
+    traces = {line.trace for line in lines if line.trace is not None}
+    signals = {signal.event_id: signal for signal in _signals(traces)}
+    abstained = _abstentions(traces)
+    found = [
+        (line.id, notice)
+        for line in lines
+        if line.trace in signals
+        and (notice := _notice(line, signals[line.trace], abstained)) is not None
+    ]
+    return found, lines[-1].id if lines else after_id
+
+
+def _has_decided(name: str) -> bool:
+    return Decision.objects.filter(model=name).exists()
+
+
+def _signals(traces: Collection[UUID]) -> Sequence[Signal]:
+    if not traces:
+        return ()
+    shown = ("event_id", "symbol", "event_type", "source", "origin")
+    return list(Signal.objects.filter(event_id__in=traces).only(*shown))
+
+
+def _abstentions(traces: Collection[UUID]) -> dict[tuple[UUID, str, int], Evaluation]:
+    if not traces:
+        return {}
+    rows = Evaluation.objects.filter(
+        signal__event_id__in=traces, status=EvaluationStatus.ABSTAINED
+    ).select_related("signal")
+    return {(row.signal.event_id, row.model, row.run): row for row in rows}
+
+
+def _notice(
+    line: AuditEvent, signal: Signal, abstained: dict[tuple[UUID, str, int], Evaluation]
+) -> Notice | None:
+    model = str(line.details.get("model", "")) if line.verb == "MODEL_DONE" else ""
+    evaluation = abstained.get((signal.event_id, model, line.run))
+    if model and evaluation is None:
+        return None
+    return Notice(
+        kind=ABSTENTION if model else SIGNAL_STATUS,
+        event_id=signal.event_id,
+        symbol=signal.symbol,
+        event_type=signal.event_type,
+        source=signal.source,
+        origin=signal.origin,
+        model=model,
+        status=evaluation.outcome if evaluation else line.verb,
+        reason=evaluation.reason if evaluation else line.details,
+        at=line.at,
+    )
+
+
+def _wanted(filters: Filters) -> Q:
+    """Return the filters as a condition; ``Filters.passes_decision`` says the same in memory."""
+    wanted = Q(origin__in=filters.origin)
+    for name in ("model", "symbol", "event_type", "decision", "source"):
+        values = getattr(filters, name)
+        if values:
+            wanted &= Q(**{f"{name}__in": values})
+    if filters.min_confidence:
+        wanted &= Q(confidence__gte=filters.min_confidence)
+    return wanted
