@@ -98,4 +98,4 @@ def _clusters(prices: Array, order: list[int], sensitivity: float) -> list[list[
 
 
 def _apart(one: float, other: float) -> float:
-    return max(one, other) / min(one, other) - 1.0
+    return abs(one - other) / min(one, other)

@@ -17,9 +17,11 @@ from quant.ensemble import (
     Profile,
     Regime,
     Silence,
+    Tally,
     ensemble_features,
     vote,
 )
+from quant.ensemble.rationale import rationale
 from quant.ensemble.tally import LARGEST_WEIGHT, MULTIPLIERS, TRUST, WEIGHTS, regime_of, tally
 from quant.ensemble.voters import breakout, mean_reversion, model_votes, momentum, technical
 from quant.levels import atr_levels
@@ -276,6 +278,37 @@ def test_technical_bounds_are_strict(
     assert technical(replace(base, **changes)) == expected
 
 
+PUSH = {"ret_5": 0.025, "ret_10": 0.035, "volume_ratio": 1.3}
+FAR = {"bb_position": 0.05, "rsi_norm": 0.28}
+TIGHT = {"bb_width": 0.015, "bb_width_rank": 0.1, "volume_ratio": 1.6, "bb_position": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("profile", "model", "changes", "score"),
+    [
+        ("published", "momentum", {**PUSH, "ret_10": 0.03}, 0.6),
+        ("published", "momentum", {"ret_5": 0.01}, 0.3),
+        ("adaptive", "momentum", {**PUSH, "ret_5": 1.5 * 0.008}, 0.6),
+        ("adaptive", "momentum", {"ret_5": 0.75 * 0.008}, 0.0),
+        ("published", "mean_reversion", {**FAR, "vol_5": 0.05}, 0.9),
+        ("adaptive", "mean_reversion", {**FAR, "vol_5": 0.02, "vol_5_median": 0.01}, 0.9),
+        ("published", "mean_reversion", {"bb_position": 0.4, "vol_5": 0.06}, 0.14),
+        ("published", "breakout", {**TIGHT, "bb_width": 0.02}, 0.3),
+        ("adaptive", "breakout", {**TIGHT, "bb_width_rank": 0.2}, 0.0),
+    ],
+)
+def test_model_bounds_are_strict(
+    profile: Profile,
+    model: str,
+    changes: dict[str, Any],
+    score: float,
+    base: EnsembleFeatures,
+) -> None:
+    votes = model_votes(replace(base, **changes), profile=profile)
+
+    assert votes[model].score == near(score)
+
+
 def test_published_models_vote_weakly_where_adaptive_ones_are_silent(
     base: EnsembleFeatures,
 ) -> None:
@@ -320,6 +353,22 @@ def test_the_caller_decides_how_sure_is_sure_enough(synth: Bars) -> None:
     assert vote(features).direction is Side.LONG
     assert vote(features, min_confidence=90).reason is Silence.LOW_CONFIDENCE
     assert vote(features, min_margin=0.9).reason is Silence.NO_CONVICTION
+
+
+def test_exactly_enough_margin_and_strength_are_enough() -> None:
+    votes = {name: ModelVote(Side.LONG, score) for name, score in zip(
+        WEIGHTS, (1.0, 0.5, 1.0, 0.0), strict=True
+    )}  # fmt: skip
+
+    exact = tally(votes, profile="published", regime=Regime.NEUTRAL)
+    short_of_it = tally(votes, profile="published", regime=Regime.NEUTRAL, min_confidence=65.001)
+    wide = tally(votes, profile="published", regime=Regime.NEUTRAL, min_margin=0.65)
+    too_wide = tally(votes, profile="published", regime=Regime.NEUTRAL, min_margin=0.65001)
+
+    assert exact.long == near(0.65) and exact.direction is Side.LONG
+    assert short_of_it.reason is Silence.LOW_CONFIDENCE
+    assert wide.direction is Side.LONG
+    assert too_wide.reason is Silence.NO_CONVICTION
 
 
 @pytest.mark.parametrize(
@@ -381,6 +430,40 @@ def test_rsi_that_leaves_room_is_told(base: EnsembleFeatures) -> None:
     codes = [fact.code for fact in vote(features, min_confidence=50).rationale]
 
     assert codes == ["CONFIDENCE", "AGREEMENT", "RSI_CONTEXT"]
+
+
+@pytest.mark.parametrize(
+    ("rsi_norm", "position", "told"), [(0.62, 0.75, True), (0.62, 0.25, False), (0.38, 0.75, False)]
+)
+def test_rsi_that_leaves_no_room_is_not_told(
+    rsi_norm: float, position: float, told: bool, base: EnsembleFeatures
+) -> None:
+    features = replace(base, rsi_norm=rsi_norm, bb_position=position)
+    side = Side.SHORT if position > 0.5 else Side.LONG
+    result = Tally(direction=side, reason=None, long=0.7, short=0.6, coverage=1.0, voters=4)
+    votes = {"technical": ModelVote(side, 0.5)}
+
+    facts = rationale(result, votes=votes, features=features, regime=Regime.NEUTRAL)
+
+    assert ("RSI_CONTEXT" in {fact.code for fact in facts}) is told
+    assert facts[0].text.startswith("Moderate confidence")
+    assert facts[-1].code == "REGIME"
+
+
+@pytest.mark.parametrize(
+    ("long", "short", "level"), [(0.8, 0.39, "Strong"), (0.8, 0.45, "Moderate"), (0.8, 0.6, None)]
+)
+def test_agreement_is_told_by_its_size(
+    long: float, short: float, level: str | None, base: EnsembleFeatures
+) -> None:
+    result = Tally(direction=Side.LONG, reason=None, long=long, short=short, coverage=1, voters=4)
+    votes = {"technical": ModelVote(Side.LONG, 0.7)}
+
+    facts = rationale(result, votes=votes, features=base, regime=Regime.NEUTRAL)
+
+    told = [fact.parameters["level"] for fact in facts if fact.code == "AGREEMENT"]
+    assert told == ([level] if level else [])
+    assert facts[0].parameters["level"] == "High"
 
 
 def test_a_vote_can_be_stored_as_json(synth: Bars) -> None:

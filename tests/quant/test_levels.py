@@ -61,6 +61,19 @@ def test_costs_can_spoil_a_trade_that_pays_before_them() -> None:
     assert not levels.is_worthwhile(cost_frac=0.001)
 
 
+def test_exactly_enough_reward_is_worthwhile() -> None:
+    levels = atr_levels(side=Side.LONG, entry=100.0, atr=2.0, confidence=70.0)
+    net = levels.net_risk_reward(cost_frac=0.001)
+
+    assert levels.is_worthwhile(cost_frac=0.001, min_risk_reward=levels.risk_reward, min_net=net)
+    assert not levels.is_worthwhile(cost_frac=0.001, min_net=net + 1e-6)
+    assert not levels.is_worthwhile(cost_frac=0.001, min_risk_reward=levels.risk_reward + 1e-6)
+
+
+def test_without_maintenance_margin_all_of_the_margin_is_lost_first() -> None:
+    assert liquidation_price(side=Side.LONG, entry=100.0, leverage=10, mmr=0.0) == pytest.approx(90)
+
+
 def test_too_little_reward_is_not_worthwhile() -> None:
     levels = atr_levels(side=Side.LONG, entry=100.0, atr=2.0, confidence=10.0)
 

@@ -182,8 +182,10 @@ def test_nothing_known_at_all_has_coverage_0() -> None:
     assert found.missing == tuple(WEIGHTS)
 
 
-def test_half_a_structure_is_unknown() -> None:
-    found = score(replace(BULLISH, breakout=None), events=(), profile="aligned")
+@pytest.mark.parametrize("profile", SCORE_PROFILES)
+@pytest.mark.parametrize("half", [{"breakout": None}, {"structure": None}])
+def test_half_a_structure_is_unknown(half: dict[str, Any], profile: ScoreProfile) -> None:
+    found = score(replace(BULLISH, **half), events=(), profile=profile)
 
     assert found.missing == ("structure",)
 
@@ -253,6 +255,52 @@ def test_opposing_evidence_lowers_an_aligned_score_and_not_a_published_one() -> 
         score(torn, events=(), profile="published").score
         == score(BULLISH, events=(), profile="published").score
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "strength"),
+    [
+        ({"ema_slope": 0.001}, "trend", 0.0),
+        ({"ema_slope": 0.0011}, "trend", 0.11),
+        ({"liq_ratio": 1.3}, "liquidation", 0.2),
+        ({"liq_ratio": 0.7}, "liquidation", 0.2),
+        ({"liq_ratio": 0.0}, "liquidation", 0.2),
+        ({"oi_delta": -0.02}, "oi", 0.2),
+    ],
+)
+def test_published_strengths_on_their_bounds(
+    changes: dict[str, Any], name: str, strength: float
+) -> None:
+    found = score(replace(BULLISH, **changes), events=(), profile="published")
+
+    assert found.components[name] == near(strength)
+
+
+@pytest.mark.parametrize(("ratio", "net"), [(0.7, 4), (1.3, 4), (0.69, 5), (1.31, 3)])
+def test_only_crowded_liquidations_vote(ratio: float, net: int) -> None:
+    assert score(replace(BULLISH, liq_ratio=ratio), events=(), profile="published").net == net
+
+
+def test_aligned_evidence_begins_at_its_bound() -> None:
+    at_bound = replace(BULLISH, ema_slope=0.15 * 0.001, atr_frac=0.001)
+    within = replace(at_bound, ema_slope=0.149 * 0.001)
+
+    assert score(at_bound, events=(), profile="aligned").components["trend"] == near(0.075)
+    assert score(within, events=(), profile="aligned").components["trend"] == 0.0
+
+
+def test_exactly_enough_net_evidence_has_a_side() -> None:
+    enough = EngineFeatures(atr_frac=0.001, vwap_distance=0.002)
+    little = replace(enough, vwap_distance=0.00199)
+
+    assert score(enough, events=(), profile="aligned").direction is Side.LONG
+    assert score(little, events=(), profile="aligned").reason is ScoreReason.NO_DIRECTION
+
+
+def test_liquidations_of_one_side_alone_are_unknown() -> None:
+    found = score(replace(BULLISH, liq_short_usd=None), events=(), profile="aligned")
+
+    assert found.missing == ("liquidation",)
 
 
 def test_open_interest_that_falls_fast_counts_half() -> None:

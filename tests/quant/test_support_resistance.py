@@ -32,6 +32,22 @@ def test_a_finer_band_keeps_swings_apart() -> None:
     assert [level.price for level in found.resistances] == [110, 111, 130]
 
 
+def test_a_swing_exactly_on_the_edge_of_the_band_joins() -> None:
+    path = [float(price) for price in [96, 98, 100, 98, 96, 98, 102, 98, 97]]
+
+    joined = support_resistance(bars_of(path), sensitivity=0.02)
+    apart = support_resistance(bars_of(path), sensitivity=0.0199)
+
+    assert [level.price for level in joined.resistances] == [101.0]
+    assert [level.price for level in apart.resistances] == [100.0, 102.0]
+
+
+def test_a_swing_at_the_close_is_no_level() -> None:
+    found = support_resistance(bars_of([96.0, 98.0, 100.0, 98.0, 96.0, 98.0, 100.0]))
+
+    assert found.resistances == ()
+
+
 def test_only_the_lookback_is_seen() -> None:
     found = support_resistance(bars_of([float(price) for price in PATH]), lookback=8)
 
