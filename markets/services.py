@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -49,6 +50,7 @@ BOOK_FRESH_S = 1.0  # Source: reliability.md section 6
 CONTEXT_FRESH_S = 5.0
 CANDLES_KEPT_S = 86_400.0  # closed candles never change; this only forgets what nobody asks for
 CANDLE_STEP = 60  # candles are fetched by whole steps, so that wishes for 200 and 210 share one
+STEPPED_COUNT = 1_000  # a larger wish is fetched as it is: a venue has an end of its own
 LATE_MIN_S = 10.0  # how long a candle that did not come is not asked for again
 LATE_MAX_S = 30.0
 LISTING_FRESH_S = 60.0
@@ -135,7 +137,7 @@ class Market:
         wish = _CandleWish(
             coin=coin,
             timeframe=timeframe,
-            count=-(-count // CANDLE_STEP) * CANDLE_STEP,
+            count=count,
             as_of=as_of,
             settle_s=self._provider.settle_s,
         )
@@ -205,7 +207,7 @@ class Market:
         shelf, key = self._shelves.candles, f"{wish.coin}:{wish.timeframe}"
         kept = shelf.get(key, now_s=self._clock())
         if kept is not None and wish.end_ms < kept.end_ms:
-            if kept.reaches_back(count=wish.count, end_ms=wish.end_ms):
+            if kept.reaches_back(count=wish.least, end_ms=wish.end_ms):
                 return kept
             return await self._fetched(wish, None)  # long ago: of no use to others
         return await self._cache.fresh(
@@ -361,14 +363,20 @@ class _Shelves:
 
 
 class _CandleWish:
-    """Candles that somebody wants, up to the last one that is final at ``as_of``."""
+    """Candles that somebody wants, up to the last one that is final at ``as_of``.
+
+    ``least`` is how many are wanted, ``count`` how many are fetched for that.
+    """
 
     def __init__(
         self, *, coin: str, timeframe: str, count: int, as_of: datetime, settle_s: float
     ) -> None:
         self.coin = coin
         self.timeframe = timeframe
+        self.least = count
         self.count = count
+        if count <= STEPPED_COUNT:
+            self.count = math.ceil(count / CANDLE_STEP) * CANDLE_STEP
         self.as_of = as_of
         self._step_ms = TIMEFRAMES[timeframe] * 1000
         self._now_ms = int(as_of.timestamp() * 1000)
@@ -377,7 +385,7 @@ class _CandleWish:
 
     def is_met_by(self, tail: cache.CandleTail) -> bool:
         """Return whether kept candles hold all that is wanted."""
-        if not tail.reaches_back(count=self.count, end_ms=self.end_ms):
+        if not tail.reaches_back(count=self.least, end_ms=self.end_ms):
             return False
         if tail.last_close_ms >= self.end_ms:
             return True
