@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +124,12 @@ def start_child(plan: ChildPlan, *, logs: Path, now_s: float) -> Child:
         started_s=now_s,
         log=open_log(logs / f"{plan.name}.log" if plan.logged else Path(os.devnull)),
     )
+
+
+def last_words(lines: Iterable[str], *, count: int = 6) -> str:
+    """Return the end of what a program said without the frames of a traceback."""
+    told = [line for line in lines if line.strip() and not line.startswith((" ", "Traceback"))]
+    return "\n".join(told[-count:]) or "it said nothing"
 
 
 def ending(code: int) -> str:

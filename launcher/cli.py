@@ -186,7 +186,7 @@ def _apikey(arguments: Sequence[str], where: Places, screen: Screen) -> int:
         known = ", ".join(name.split()[1] for name in forward.COMMANDS)
         _say_usage(f"lens apikey {{{known}}} ...", f"an action is needed, one of: {known}")
         return 0 if action in {"-h", "--help"} else USAGE
-    return forward.manage(where, screen, [command, *arguments[1:]])
+    return forward.keys(where, screen, [command, *arguments[1:]])
 
 
 def _say_usage(usage: str, complaint: str) -> None:

@@ -21,6 +21,10 @@ COMMANDS: Final = {
 }
 
 
+class NoDatabase(Stop):
+    """There is no database yet."""
+
+
 class NoDesk(Stop):
     """The desk that a verb needs could not be started."""
 
@@ -38,6 +42,21 @@ def manage(where: Places, screen: Screen, arguments: Sequence[str]) -> int:
         environment=child_environment(where, redis=redis),
         cwd=where.root,
     )
+
+
+def keys(where: Places, screen: Screen, arguments: Sequence[str]) -> int:
+    """Run a command about API keys and return its code.
+
+    :raises NoDatabase: when there is nothing that could hold keys yet.
+    """
+    named = shell_environment(where.root).get("DATABASE_URL", "")
+    if not named and not where.database.exists():
+        raise NoDatabase(
+            "there is no database yet",
+            why=f"{where.shown(where.database)} does not exist",
+            todo="./lens up makes it, and prints a first API key",
+        )
+    return manage(where, screen, arguments)
 
 
 def with_desk(where: Places, screen: Screen, arguments: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from launcher import market, packages, ports, redis_server
-from launcher.children import Child, ChildPlan
+from launcher.children import Child, ChildPlan, last_words
 from launcher.claim import Claim, Running, described, end_leftovers
 from launcher.environment import (
     child_environment,
@@ -159,7 +159,7 @@ class Stack:
         if code:
             raise SetupFailed(
                 "the database could not be prepared",
-                why="\n".join(last[-6:]),
+                why=last_words(last),
                 todo=f"the full output is in {self._where.shown(self._where.log)}/migrate.log",
             )
         state = f"{applied} migration{'s' * (applied > 1)}" if applied else "up to date"
@@ -226,10 +226,9 @@ class Stack:
 
     def _not_ready(self, name: str, why: str) -> NotReady:
         child = self._supervisor.children.get(name)
-        lines = list(child.last_lines)[-6:] if child else []
         return NotReady(
             f"{name} was not ready in time",
-            why="\n".join([why, *lines]),
+            why=f"{why}\n{last_words(child.last_lines) if child else ''}".strip(),
             todo="./lens logs shows the rest, ./lens doctor checks this machine",
         )
 
@@ -244,7 +243,7 @@ class Stack:
             on_line=said.append,
         )
         if code:
-            raise SetupFailed("the first API key could not be made", why="\n".join(last[-6:]))
+            raise SetupFailed("the first API key could not be made", why=last_words(last))
         for text in reversed(said):
             with suppress(ValueError):
                 answer = json.loads(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from launcher.children import Child, ChildPlan, ending, start_child
+from launcher.children import Child, ChildPlan, ending, last_words, start_child
 from launcher.terminal import Screen, Stop
 
 QUICK_DEATH_S: Final = 10.0
@@ -197,7 +197,7 @@ class Supervisor:
         if deaths >= QUICK_DEATHS_ALLOWED:
             raise GaveUp(
                 f"{name} died {deaths} times in a row, it {ending(code)}",
-                why="\n".join(child.last_lines) or "it said nothing",
+                why=last_words(child.last_lines),
                 todo=f"read {self._logs / name}.log, then start again",
             )
         pause_s = min(self._first_pause_s * 2 ** (deaths - 1), LONGEST_PAUSE_S)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from launcher import market
-from launcher.children import ending
+from launcher.children import ending, last_words
 from launcher.stack import first_signal
 from launcher.terminal import seconds
 from tests.launcher.conftest import Desk, all_gone, wait_until
@@ -48,6 +48,21 @@ def test_replay_uses_the_desk_that_runs(desk: Desk) -> None:
     assert answer.stdout == "judged 0 signals\n"
     assert "starting one" not in answer.stderr
     assert before["pid"] == after["pid"]
+
+
+def test_keys_need_a_database_first(desk: Desk) -> None:
+    answer = desk.call("apikey", "list")
+
+    assert answer.returncode == 1
+    assert "✗ there is no database yet" in answer.stderr
+    assert "./lens up makes it" in answer.stderr
+
+
+def test_a_traceback_is_left_to_the_log() -> None:
+    said = ["Traceback (most recent call last):", '  File "x.py"', "    boom()", "Boom: no table"]
+
+    assert last_words(said) == "Boom: no table"
+    assert last_words([]) == "it said nothing"
 
 
 def test_doctor_finds_nothing_in_the_way(desk: Desk) -> None:
