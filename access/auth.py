@@ -189,3 +189,8 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
             {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             {"type": "http", "scheme": "bearer", "bearerFormat": "lens_<env>_<id>_<secret><check>"},
         ]
+
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
+        """Return either way alone; one entry that names both would demand both."""
+        del auto_schema
+        return [{name: []} for name in self.name]
