@@ -60,7 +60,11 @@ def test_values_come_back_as_they_were_written_down() -> None:
         as_of=at("10:00"),
         source="x",
     )
-    sheet = {"BTC": row, "BAD": "markPx of BAD is 'x'", "SPOT": None}
+    sheet: dict[str, Derivatives | str | None] = {
+        "BTC": row,
+        "BAD": "markPx of BAD is 'x'",
+        "SPOT": None,
+    }
 
     assert parsing.quote_of(parsing.quote_text(quote)) == quote
     assert parsing.book_of(parsing.book_text(book)) == book

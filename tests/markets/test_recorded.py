@@ -178,7 +178,7 @@ async def test_a_real_recording_is_sliced_in_microseconds(market_data: Path) -> 
     path = market_data / "candles" / "BTC-perp-1m.csv.gz"
     provider = Recorded(name="recorded", path=str(path), symbol="BTC")
     as_of = datetime(2022, 1, 10, 12, 7, tzinfo=UTC)
-    await provider.candles(symbol="BTC", timeframe="1h", count=200, as_of=as_of)
+    series = await provider.candles(symbol="BTC", timeframe="1h", count=200, as_of=as_of)
 
     began = time.perf_counter()
     for _ in range(500):

@@ -154,12 +154,12 @@ async def test_seeds_and_symbols_are_markets_of_their_own(provider: Simulated) -
 
 
 async def test_every_answer_says_that_it_is_simulated(provider: Simulated) -> None:
-    answers = [
-        await provider.candles(symbol="BTC", timeframe="1h", count=5, as_of=NOON),
-        await provider.quote(symbol="BTC", as_of=NOON),
-        await provider.book(symbol="BTC", as_of=NOON),
-        await provider.derivatives(symbol="BTC", as_of=NOON),
+    sources = [
+        (await provider.candles(symbol="BTC", timeframe="1h", count=5, as_of=NOON)).source,
+        (await provider.quote(symbol="BTC", as_of=NOON)).source,
+        (await provider.book(symbol="BTC", as_of=NOON)).source,
+        (await provider.derivatives(symbol="BTC", as_of=NOON)).source,
     ]
 
     assert provider.simulated
-    assert {answer.source for answer in answers} == {"SIMULATED"}
+    assert set(sources) == {"SIMULATED"}

@@ -69,7 +69,9 @@ class Venue:
         self.weight += 20
         return [[coin, [["HlPerp", {"fundingRate": "0.00001"}]]] for coin in COINS]
 
-    def _candleSnapshot(self, question: dict[str, Any]) -> object:  # noqa: N802
+    def _candleSnapshot(  # noqa: N802
+        self, question: dict[str, Any]
+    ) -> list[dict[str, Any]] | None:
         wish = question["req"]
         step_ms = TIMEFRAMES[wish["interval"]] * 1000
         if wish["coin"] not in COINS:
