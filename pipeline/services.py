@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, DateTimeField, ExpressionWrapper, F, When
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, IntegerField, When
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
@@ -105,7 +105,11 @@ def claim(*, stage: Wanted, limit: int, worker: str) -> list[Claim]:
         if not ids:
             return []
         StageRun.objects.filter(id__in=ids).update(
-            losses=Case(When(status=RunStatus.RUNNING, then=F("losses") + 1), default=F("losses")),
+            losses=Case(
+                When(status=RunStatus.RUNNING, then=F("losses") + 1),
+                default=F("losses"),
+                output_field=IntegerField(),
+            ),
             status=RunStatus.RUNNING,
             token=F("token") + 1,
             attempts=F("attempts") + 1,
@@ -129,12 +133,16 @@ def _claim(row: StageRun) -> Claim:
     )
 
 
-def finish(claim: Claim, *, status: RunStatus = RunStatus.DONE, reason: str = "") -> None:
+def finish(
+    claim: Claim, *, status: RunStatus = RunStatus.DONE, code: str = "", reason: str = ""
+) -> None:
     """Mark the work as over, behind its token.
 
     :raises LeaseLost: if the token is no longer the row's; roll back what belongs to it.
     """
-    _behind_token(claim, status=status, finished_at=Now(), lease_until=None, reason=reason)
+    _behind_token(
+        claim, status=status, finished_at=Now(), lease_until=None, code=code, reason=reason
+    )
 
 
 def postpone(claim: Claim, *, result: RetryIn, rng: Random) -> timedelta:
@@ -297,7 +305,8 @@ def forget(*, name: str) -> None:
     Heartbeat.objects.filter(name=name).delete()
 
 
-def _from_now(wait: timedelta) -> ExpressionWrapper:
-    return ExpressionWrapper(Now() + wait, output_field=DateTimeField())
+def _from_now(wait: timedelta) -> ExpressionWrapper | Now:
+    """Return a moment by the database's clock; SQLite's sums are finer than its clock."""
+    return Now() if not wait else ExpressionWrapper(Now() + wait, output_field=DateTimeField())
 
 

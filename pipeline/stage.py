@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 
 from pipeline import services
 from pipeline.models import StageRun
-from pipeline.types import Claim, Done, GiveUp, Result, RetryIn
+from pipeline.types import Claim, Done, GiveUp, Result, RetryIn, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +117,10 @@ def _settle(item: Finished) -> None:
             result.reason,
         )
         return
-    services.finish(item.claim)
+    final = _final(result)
+    services.finish(item.claim, status=RunStatus.FAILED, code=final.code, reason=final.reason)
     run = StageRun.objects.get(id=item.claim.id)
-    give_up(stage=item.stage, run=run, result=_final(result), now=now)
+    give_up(stage=item.stage, run=run, result=final, now=now)
 
 
 def _final(result: RetryIn | GiveUp) -> GiveUp:

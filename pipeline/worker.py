@@ -64,7 +64,7 @@ class DatabaseThread:
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
-        await self.run(connection.close)
+        await self.run(lambda: connection.close())  # looked up in the thread that owns it
         self._pool.shutdown()
 
 
@@ -114,7 +114,8 @@ class Worker:
         loop, stop = asyncio.get_running_loop(), Event()
 
         def on_ring() -> None:
-            loop.call_soon_threadsafe(self.wake)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self.wake)
 
         thread = Thread(
             target=queue.listen,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"] = [url]
     for entry in settings.RQ_QUEUES.values():
         entry["URL"] = url
+    if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
+        folder = Path(tempfile.gettempdir()) / f"lens-test-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        name = folder / f"{os.getpid()}.sqlite3"
+        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(name)
     _shut_the_network()
 
 

@@ -1,0 +1,93 @@
+"""A subscriber as a client would write it, over the consumer's own protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from channels.routing import URLRouter
+from channels.testing import WebsocketCommunicator
+
+from decisions.routing import websocket_urlpatterns
+
+Header = tuple[bytes, bytes]
+
+
+class Closed(Exception):
+    """The server closed the socket."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"closed with {code}")
+        self.code = code
+
+
+class Subscriber(WebsocketCommunicator):  # type: ignore[misc]
+    """One client of ``/ws/decisions``."""
+
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        path: str = "/ws/decisions",
+        headers: Sequence[Header] = (),
+        room: int = 0,
+    ) -> None:
+        named = [(b"x-api-key", key.encode())] if key else []
+        super().__init__(URLRouter(websocket_urlpatterns), path, headers=[*named, *headers])
+        self.scope["client"] = ["127.0.0.1", 5000]
+        self._output_queue = asyncio.Queue(maxsize=room)
+
+    async def say(self, **message: Any) -> None:
+        await self.send_input({"type": "websocket.receive", "text": orjson.dumps(message).decode()})
+
+    async def hear(self, *, timeout: float = 3) -> dict[str, Any]:
+        output = await self.receive_output(timeout)
+        if output["type"] == "websocket.close":
+            raise Closed(output["code"])
+        message: dict[str, Any] = orjson.loads(output["text"])
+        return message
+
+    async def subscribe(self, **wanted: Any) -> dict[str, Any]:
+        await self.say(action="subscribe", **wanted)
+        return await self.hear()
+
+    async def seqs(self, count: int) -> list[int]:
+        """Return the numbers of the next decisions."""
+        return [(await self.hear())["seq"] for _ in range(count)]
+
+    async def hears_nothing(self) -> bool:
+        """Say whether nothing comes before the answer to a ping, and nothing right after."""
+        await self.say(action="ping")
+        return (await self.hear())["type"] == "pong" and await self.receive_nothing(0.1)
+
+    async def closing(self) -> tuple[int, list[dict[str, Any]]]:
+        """Return the code the socket is closed with, and what was said until then."""
+        said = []
+        while True:
+            try:
+                said.append(await self.hear())
+            except Closed as end:
+                return end.code, said
+
+
+@asynccontextmanager
+async def dialled(key: str | None = None, **options: Any) -> AsyncIterator[Subscriber]:
+    """Open a socket, and hang up at the end."""
+    subscriber = Subscriber(key=key, **options)
+    accepted, _ = await subscriber.connect(timeout=3)
+    assert accepted
+    try:
+        yield subscriber
+    finally:
+        await subscriber.disconnect(timeout=3)
+
+
+@asynccontextmanager
+async def connected(key: str, **options: Any) -> AsyncIterator[Subscriber]:
+    """Open a socket that is known to be let in."""
+    async with dialled(key, **options) as subscriber:
+        assert (await subscriber.hear())["type"] == "connected"
+        yield subscriber

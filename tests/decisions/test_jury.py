@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from decisions.jury import Vote, rule
+from decisions.types import Ruling
+from evaluation.types import Action
+
+
+def vote(model: str, action: Action, confidence: float = 0.8, size_pct: float = 10.0) -> Vote:
+    reasons = ("bullish_trend",) if action is Action.FOLLOW_ENTER else ("no_trend",)
+    return Vote(
+        model=model, action=action, confidence=confidence, size_pct=size_pct, reasons=reasons
+    )
+
+
+FOLLOW, IGNORE = Action.FOLLOW_ENTER, Action.IGNORE
+
+
+def ruled(votes: list[Vote], *, asked: int = 3, **changes: Any) -> Ruling | None:
+    values: dict[str, Any] = {
+        "event_type": "OPEN_SIGNAL",
+        "asked": [f"m{number}" for number in range(asked)],
+        "quorum_pct": 50,
+    }
+    return rule(votes, **(values | changes))
+
+
+def test_the_majority_decides_with_the_mean_confidence_of_its_own() -> None:
+    ruling = ruled([vote("m0", FOLLOW, 0.9), vote("m1", FOLLOW, 0.7), vote("m2", IGNORE, 0.2)])
+
+    assert ruling is not None
+    assert ruling.action == FOLLOW
+    assert ruling.confidence == pytest.approx(0.8)
+    assert ruling.tally["counts"] == {"FOLLOW_ENTER": 2, "IGNORE": 1}
+    assert ruling.tally["agreement"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_the_smallest_size_of_the_majority_is_taken() -> None:
+    ruling = ruled([vote("m0", FOLLOW, size_pct=25), vote("m1", FOLLOW, size_pct=5)])
+
+    assert ruling is not None
+    assert ruling.size_pct == 5
+
+
+@pytest.mark.parametrize(
+    ("event_type", "one", "other", "cautious"),
+    [
+        ("OPEN_SIGNAL", FOLLOW, IGNORE, IGNORE),
+        ("CLOSE_SIGNAL", Action.FOLLOW_EXIT, Action.TIGHTEN_STOP, Action.HOLD),
+    ],
+)
+def test_a_tie_falls_to_doing_nothing(
+    event_type: str, one: Action, other: Action, cautious: Action
+) -> None:
+    ruling = ruled([vote("m0", one), vote("m1", other)], event_type=event_type)
+
+    assert ruling is not None
+    assert ruling.action == cautious
+
+
+def test_abstentions_are_no_votes_and_are_named() -> None:
+    ruling = ruled([vote("m0", FOLLOW), vote("m2", FOLLOW)])
+
+    assert ruling is not None
+    assert ruling.tally["abstained"] == ["m1"]
+    assert ruling.tally["weights"] == {"m0": 0.5, "m2": 0.5}
+
+
+@pytest.mark.parametrize(("asked", "votes", "reached"), [(3, 1, False), (3, 2, True), (2, 1, True)])
+def test_there_is_no_ruling_below_the_quorum(asked: int, votes: int, *, reached: bool) -> None:
+    ruling = ruled([vote(f"m{n}", FOLLOW) for n in range(votes)], asked=asked)
+
+    assert (ruling is not None) is reached
+
+
+def test_nobody_voting_is_no_ruling_even_with_no_quorum_set() -> None:
+    assert ruled([], quorum_pct=0) is None

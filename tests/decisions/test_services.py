@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, transaction
+from pytest_django import Settings
+
+from decisions import services
+from decisions.models import Decision
+from decisions.types import JURY
+from enrichment.models import Enrichment
+from evaluation.models import Evaluation
+from evaluation.types import AttemptStatus, EvaluationStatus
+from pipeline.models import AuditEvent, DeadLetter, StageRun
+from signals.models import Signal
+from signals.types import Origin, SignalStatus
+from tests.factories import NOON, make_decision, make_enrichment, make_evaluation, make_signal
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOON + timedelta(seconds=3)
+
+
+@pytest.fixture(autouse=True)
+def _three_models(settings: Settings) -> None:
+    settings.AI_MODELS = ("a", "b", "c")
+
+
+@pytest.fixture
+def signal() -> Signal:
+    signal = make_signal(status=SignalStatus.ENRICHED)
+    make_enrichment(signal, constraints={"max_position_size_pct": 25})
+    for model in ("a", "b", "c"):
+        make_evaluation(signal, model=model)
+    return signal
+
+
+def answer(signal: Signal, model: str, action: str | None, **changes: Any) -> None:
+    """Let a model answer (None: abstain) and the decision follow."""
+    row = Evaluation.objects.get(signal=signal, model=model)
+    row.status = EvaluationStatus.DECIDED if action else EvaluationStatus.ABSTAINED
+    row.outcome = AttemptStatus.OK if action else AttemptStatus.TIMEOUT
+    row.reason = "" if action else "no answer"
+    row.verdict = action and {
+        "action": action,
+        "confidence": 0.8,
+        "reasons": ["bullish_trend"],
+        "size_pct": 50.0,
+        "entry_plan": None,
+        "risk_plan": None,
+        "invalidation": None,
+    } | changes
+    row.finished_at = LATER
+    row.save()
+    facts = Enrichment.objects.get(event_id=signal.event_id)
+    services.decide(signal=signal, evaluation=row, enrichment=facts, now=LATER)
+
+
+def status_of(signal: Signal) -> str:
+    return Signal.objects.get(id=signal.id).status
+
+
+def test_a_verdict_becomes_a_decision_within_the_policy(signal: Signal) -> None:
+    answer(signal, "a", "FOLLOW_ENTER")
+
+    decision = Decision.objects.get(model="a")
+    assert (decision.decision, decision.confidence, decision.size_pct) == ("FOLLOW_ENTER", 0.8, 25)
+    assert decision.policy_adjustments == [
+        {
+            "field": "size_pct",
+            "rule": "max_position_size_pct",
+            "asked": 50.0,
+            "allowed": 25.0,
+        }
+    ]
+
+
+def test_an_abstention_is_no_decision(signal: Signal) -> None:
+    answer(signal, "a", None)
+
+    assert not Decision.objects.exists()
+    assert status_of(signal) == SignalStatus.ENRICHED
+
+
+def test_the_jury_rules_when_the_last_model_has_answered(signal: Signal) -> None:
+    answer(signal, "a", "FOLLOW_ENTER")
+    answer(signal, "b", None)
+    assert not Decision.objects.filter(model=JURY).exists()
+
+    answer(signal, "c", "FOLLOW_ENTER")
+
+    ruling = Decision.objects.get(model=JURY)
+    assert (ruling.decision, ruling.revision) == ("FOLLOW_ENTER", 1)
+    assert ruling.jury is not None
+    assert ruling.jury["abstained"] == ["b"]
+    assert status_of(signal) == SignalStatus.EVALUATED
+
+
+def test_a_late_answer_that_changes_nothing_brings_no_revision(signal: Signal) -> None:
+    answer(signal, "a", "FOLLOW_ENTER")
+    answer(signal, "b", "FOLLOW_ENTER")
+    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+
+    answer(signal, "c", "IGNORE")
+
+    assert Decision.objects.filter(model=JURY).count() == 1
+    assert status_of(signal) == SignalStatus.EVALUATED
+
+
+def test_a_late_answer_that_tips_the_balance_is_published_as_revision_two(
+    signal: Signal, settings: Settings
+) -> None:
+    settings.JURY_QUORUM_PCT = 30
+    answer(signal, "a", "FOLLOW_ENTER")
+    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+
+    answer(signal, "b", "IGNORE")
+
+    rulings = Decision.objects.filter(model=JURY).order_by("revision")
+    assert [(row.revision, row.decision) for row in rulings] == [(1, "FOLLOW_ENTER"), (2, "IGNORE")]
+
+
+def test_the_deadline_rules_with_whoever_has_voted(signal: Signal) -> None:
+    answer(signal, "a", "FOLLOW_ENTER")
+    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+    assert not Decision.objects.filter(model=JURY).exists(), "one of three is below the quorum"
+
+    answer(signal, "b", "FOLLOW_ENTER")
+    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+
+    assert Decision.objects.get(model=JURY).decision == "FOLLOW_ENTER"
+    assert status_of(signal) == SignalStatus.ENRICHED
+
+
+def test_a_signal_that_nobody_judged_is_dead_with_every_cause(signal: Signal) -> None:
+    for model in ("a", "b", "c"):
+        answer(signal, model, None)
+
+    letter = DeadLetter.objects.get()
+    assert letter.code == "NO_VERDICT"
+    assert "a: no answer; b: no answer; c: no answer" in letter.reason
+    assert status_of(signal) == SignalStatus.DEAD
+    assert AuditEvent.objects.filter(trace=signal.event_id, verb="DEAD").count() == 1
+
+
+def test_an_answer_after_the_signals_end_changes_nothing(signal: Signal) -> None:
+    Signal.objects.filter(id=signal.id).update(status=SignalStatus.EXPIRED)
+
+    answer(signal, "a", "FOLLOW_ENTER")
+
+    assert not Decision.objects.exists()
+
+
+def test_the_policy_remembers_what_was_followed_in_live_trading(signal: Signal) -> None:
+    Enrichment.objects.update(constraints={"max_trades_per_hour": 1})
+    earlier = make_signal(symbol="BTC")
+    make_decision(earlier, model="a", evaluated_at=LATER - timedelta(minutes=30))
+
+    answer(signal, "a", "FOLLOW_ENTER")
+
+    decision = Decision.objects.get(signal=signal)
+    assert decision.decision == "IGNORE"
+    assert decision.policy_adjustments[0]["rule"] == "max_trades_per_hour 1"
+
+
+def test_publishing_numbers_without_holes_in_order() -> None:
+    signal = make_signal(status=SignalStatus.ENRICHED)
+    for place, model in enumerate(("a", "b", "c")):
+        make_decision(signal, model=model, evaluated_at=NOON + timedelta(seconds=place))
+
+    head = services.publish(now=LATER, limit=2)
+    then = services.publish(now=LATER, limit=2)
+
+    assert (head, then) == (2, 3)
+    rows = Decision.objects.order_by("seq").values_list("seq", "model")
+    assert list(rows) == [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_a_judged_signal_is_published_once_its_decisions_are_out() -> None:
+    signal = make_signal(status=SignalStatus.EVALUATED)
+    make_decision(signal)
+
+    services.publish(now=LATER, limit=10)
+    again = services.publish(now=LATER, limit=10)
+
+    assert status_of(signal) == SignalStatus.PUBLISHED
+    assert again is None
+    assert AuditEvent.objects.filter(trace=signal.event_id, verb="PUBLISHED").count() == 1
+
+
+def test_a_signal_is_not_published_while_a_model_still_thinks() -> None:
+    signal = make_signal(status=SignalStatus.ENRICHED)
+    make_decision(signal)
+
+    services.publish(now=LATER, limit=10)
+
+    assert Decision.objects.get().seq == 1
+    assert status_of(signal) == SignalStatus.ENRICHED
+
+
+def test_replayed_decisions_are_published_without_a_number() -> None:
+    signal = make_signal(status=SignalStatus.EVALUATED, origin=Origin.REPLAY)
+    make_decision(signal)
+
+    head = services.publish(now=LATER, limit=10)
+
+    assert head is None
+    assert Decision.objects.get().seq is None
+    assert status_of(signal) == SignalStatus.PUBLISHED
+
+
+def test_stale_advice_is_withheld_and_its_signal_expires() -> None:
+    signal = make_signal(status=SignalStatus.EVALUATED, expires_at=NOON)
+    make_decision(signal, expires_at=NOON)
+
+    head = services.publish(now=NOON + timedelta(minutes=20), limit=10)
+
+    decision = Decision.objects.get()
+    assert head is None
+    assert (decision.seq, decision.published_at, decision.withheld) == (None, None, "EXPIRED")
+    assert status_of(signal) == SignalStatus.EXPIRED
+
+
+def test_the_database_refuses_to_change_a_published_decision() -> None:
+    decision = make_decision()
+    services.publish(now=LATER, limit=10)
+
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Decision.objects.filter(id=decision.id).update(confidence=0.1)
+
+
+def test_the_database_refuses_a_second_decision_of_the_same_model_and_revision() -> None:
+    signal = make_signal()
+    make_decision(signal, model="a")
+
+    with pytest.raises(DatabaseError), transaction.atomic():
+        make_decision(signal, model="a")
+
+
+def test_the_jury_is_summoned_for_its_deadline(settings: Settings) -> None:
+    signal = make_signal()
+    settings.JURY_DEADLINE_MS = 6_000
+
+    services.summon_jury(signal=signal, now=NOON)
+
+    run = StageRun.objects.get(stage="jury")
+    assert run.next_at == NOON + timedelta(seconds=6)

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db.models.functions import Now
+from pytest_django import Settings
+
+from pipeline import queries, services
+from pipeline.models import DeadLetter, Heartbeat, StageRun
+from pipeline.reconcile import reconcile
+from pipeline.services import Opening
+from pipeline.stage import Stage
+from pipeline.types import Claim, Done, GiveUp, Result
+from pipeline.worker import Worker
+
+
+class Errand:
+    """A stage that waits a little and notes what it finished."""
+
+    def __init__(self, *, pause_s: float = 0.0, concurrency: int = 50) -> None:
+        self.pause_s = pause_s
+        self.at_once = 0
+        self.most_at_once = 0
+        self.done: list[UUID] = []
+        self.buried: list[UUID] = []
+        self.stage = Stage(
+            name="errand",
+            load=self.load,
+            perform=self.perform,
+            settle=self.settle,
+            give_up=self.give_up,
+            deadline_s=20,
+            concurrency=concurrency,
+            attempts_max=3,
+        )
+
+    @staticmethod
+    def load(subjects: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        return {subject: subject for subject in subjects}
+
+    async def perform(self, work: UUID) -> Result:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(self.pause_s)
+        self.at_once -= 1
+        return Done()
+
+    def settle(self, claim: Claim, work: UUID, value: Any, now: datetime) -> None:
+        self.done.append(work)
+
+    def give_up(self, run: StageRun, failure: GiveUp, now: datetime) -> None:
+        self.buried.append(run.subject)
+
+
+@pytest.fixture(autouse=True)
+def _own_bell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test its own bell: a listener stays a moment after its worker."""
+    monkeypatch.setattr(services, "WORK", f"work-{uuid4().hex[:8]}")
+
+
+def open_errands(count: int, **changes: Any) -> list[UUID]:
+    subjects = [uuid4() for _ in range(count)]
+    services.open_runs(
+        Opening(**({"stage": "errand", "subject": s, "trace": s, "attempts_max": 3} | changes))
+        for s in subjects
+    )
+    return subjects
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_many_pieces_of_work_wait_at_once_and_all_are_settled(redis_url: str) -> None:
+    errand = Errand(pause_s=0.1)
+    subjects = await sync_to_async(open_errands)(120)
+    worker = Worker(stages=[errand.stage], name="w")
+
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(errand.done) == 120)
+    worker.stop()
+    await running
+
+    assert sorted(errand.done) == sorted(subjects)
+    assert errand.most_at_once == 50
+    assert await StageRun.objects.filter(status="DONE").acount() == 120
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_bell_wakes_an_idle_worker_long_before_its_poll(
+    redis_url: str, settings: Settings
+) -> None:
+    settings.WORKER_POLL_MS = 60_000
+    errand = Errand()
+    worker = Worker(stages=[errand.stage], name="w")
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0.5)
+
+    await sync_to_async(open_errands)(1)
+    await until(lambda: len(errand.done) == 1)
+
+    worker.stop()
+    await running
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_without_bells_the_poll_finds_the_work(settings: Settings) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    settings.WORKER_POLL_MS = 50
+    errand = Errand()
+    worker = Worker(stages=[errand.stage], name="w")
+    running = asyncio.create_task(worker.run())
+
+    await sync_to_async(open_errands)(3)
+    await until(lambda: len(errand.done) == 3)
+
+    worker.stop()
+    await running
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_stopping_gives_back_what_does_not_finish_in_time(
+    redis_url: str, settings: Settings
+) -> None:
+    settings.WORKER_STOP_S = 0.05
+    errand = Errand(pause_s=30)
+    await sync_to_async(open_errands)(2)
+    worker = Worker(stages=[errand.stage], name="w")
+    running = asyncio.create_task(worker.run())
+    await until(lambda: errand.at_once == 2)
+
+    worker.stop()
+    await running
+
+    rows = [row async for row in StageRun.objects.values_list("status", "attempts")]
+    assert rows == [("PENDING", 0), ("PENDING", 0)]
+    assert not await Heartbeat.objects.aexists()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_running_worker_reports_itself(redis_url: str) -> None:
+    worker = Worker(stages=[Errand().stage], name="w1")
+
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0.3)
+    beats = await sync_to_async(queries.list_heartbeats)()
+    worker.stop()
+    await running
+
+    assert [(beat.name, beat.kind) for beat in beats] == [("w1", "worker")]
+
+
+@pytest.mark.django_db
+def test_work_that_kills_its_workers_is_buried_and_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errand = Errand()
+    monkeypatch.setattr("pipeline.reconcile.wired_stages", lambda: [errand.stage])
+    [poison] = open_errands(1, attempts_max=10)
+    for _ in range(4):
+        services.claim(stage=errand.stage, limit=9, worker="doomed")
+        StageRun.objects.update(lease_until=Now() - timedelta(seconds=1))
+    open_errands(1)
+
+    buried = reconcile(now=datetime.now(UTC))
+    again = reconcile(now=datetime.now(UTC))
+
+    assert (buried, again, errand.buried) == (1, 0, [poison])
+    letter = DeadLetter.objects.get()
+    assert (letter.code, letter.reason) == ("POISON", "its worker died 3 times while doing it")
+    assert len(services.claim(stage=errand.stage, limit=9, worker="w")) == 1
