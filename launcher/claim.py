@@ -38,6 +38,7 @@ class Claim:
 
     def __init__(self, where: Places) -> None:
         self._note = where.run / "up.json"
+        self._end = where.run / "ended"
         self._lock = where.run / "up.lock"
         self._descriptor: int | None = None
 
@@ -84,6 +85,20 @@ class Claim:
     def clear(self) -> None:
         """Remove the note: nothing runs any more."""
         self._note.unlink(missing_ok=True)
+
+    def remember_end(self, why: str) -> None:
+        """Keep why the desk ended by itself, for whoever asks later."""
+        self._end.write_text(why, encoding="utf-8")
+
+    def forget_end(self) -> None:
+        """A new run begins."""
+        self._end.unlink(missing_ok=True)
+
+    def last_end(self) -> str:
+        """Return why the last run ended by itself; empty when it was stopped in order."""
+        with suppress(OSError):
+            return self._end.read_text(encoding="utf-8")
+        return ""
 
     def wait_released(self, *, within_s: float, still: Callable[[], None] = lambda: None) -> bool:
         """Wait until no supervisor holds the claim; return whether that came in time."""

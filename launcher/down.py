@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from launcher.claim import Claim, Running, end_leftovers, log_tail
 from launcher.places import Places
-from launcher.stack import get
-from launcher.terminal import Screen, Stop, seconds
+from launcher.questions import Answer, ask
+from launcher.terminal import OWN_NAME, Screen, Stop, seconds
 
 STOP_WITHIN_S: Final = 75.0  # web 5 s, conductor and workers 22 s each, Redis 15 s
 KILL_WITHIN_S: Final = 5.0
@@ -88,33 +88,35 @@ def show_status(where: Places, screen: Screen) -> int:
     running = claim.read() if claim.is_held() else None
     if running is None:
         if screen.machine:
-            screen.report({"status": "down", "ready": False})
+            screen.report({"status": "down", "ready": False, "last_end": claim.last_end()})
         screen.line("nothing is running; start it with ./lens up")
+        if claim.last_end():
+            screen.fail("last run", claim.last_end())
         return 1
-    code, body = get(running.url, "/ready") if running.url else (0, "")
+    answer = ask(running.url, "/ready") if running.url else Answer(0, "")
     if screen.machine:
-        screen.report(_status_facts(running, code, body))
-        return 0 if code == 200 else 1
-    _print_status(running, screen, code, body)
-    return 0 if code == 200 else 1
+        screen.report(_status_facts(running, answer))
+    else:
+        _print_status(running, screen, answer)
+    return 0 if answer.code == 200 else 1
 
 
-def _status_facts(running: Running, code: int, body: str) -> dict[str, Any]:
+def _status_facts(running: Running, answer: Answer) -> dict[str, Any]:
     pids = {name: child["pid"] for name, child in running.children.items()}
     facts = {"status": running.status, "pid": running.pid, "url": running.url, "children": pids}
-    return {**facts, "ready": code == 200, "dependencies": _parsed(body)}
+    return {**facts, "ready": answer.code == 200, "dependencies": _parsed(answer.body)}
 
 
-def _print_status(running: Running, screen: Screen, code: int, body: str) -> None:
+def _print_status(running: Running, screen: Screen, answer: Answer) -> None:
     since = datetime.fromtimestamp(running.started_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     screen.line(f"{running.status}  pid {running.pid}  {running.url}  since {since}")
     for name, child in running.children.items():
         screen.done(name, f"pid {child['pid']}")
-    if code == 200:
+    if answer.code == 200:
         screen.done("ready", "all dependencies answer")
         return
-    screen.fail("ready", f"/ready says {code or 'nothing'}")
-    content = _parsed(body)
+    screen.fail("ready", f"/ready says {answer.code or 'nothing'}")
+    content = _parsed(answer.body)
     if isinstance(content, dict):
         for name, value in content.items():
             screen.line(f"  {name}: {json.dumps(value)}")
@@ -139,12 +141,17 @@ def show_logs(
     for path in paths:
         ends[path] = path.stat().st_size
         for line in log_tail(path, count):
-            screen.child(path.stem, line)
+            _show_line(screen, path, line)
     while follow:
         time.sleep(FOLLOW_EVERY_S)
         for path in _log_paths(where, names):
             ends[path] = _print_since(path, ends.get(path, 0), screen)
     return 0
+
+
+def _show_line(screen: Screen, path: Path, line: str) -> None:
+    own = line.startswith(OWN_NAME)  # the supervisor's lines carry their name already
+    screen.always(line) if own else screen.child(path.stem, line)
 
 
 def _log_paths(where: Places, names: Sequence[str]) -> list[Path]:
@@ -168,5 +175,5 @@ def _print_since(path: Path, offset: int, screen: Screen) -> int:
         content = file.read(size - offset)
     whole, _, rest = content.rpartition(b"\n")
     for line in whole.decode("utf-8", "replace").splitlines():
-        screen.child(path.stem, line)
+        _show_line(screen, path, line)
     return size - len(rest)

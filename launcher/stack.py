@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import platform
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from launcher import market, packages, ports, redis_server
 from launcher.children import Child, ChildPlan, last_words
@@ -27,6 +26,7 @@ from launcher.environment import (
     shell_environment,
 )
 from launcher.places import Places, forget_socket, make_private, socket_path
+from launcher.questions import Question
 from launcher.supervisor import Interrupted, Supervisor
 from launcher.terminal import BOLD, Screen, Stop, seconds
 
@@ -34,7 +34,6 @@ READY_WITHIN_S: Final = 60.0
 REDIS_WITHIN_S: Final = 120.0  # a long append-only file takes its time to load
 WORKER_STOP_S: Final = 22.0  # a worker gives its running work 20 s
 MESSAGE_LIMIT: Final = 64 * 1024  # bytes of one incoming WebSocket message
-PROBE_TIMEOUT_S: Final = 2.0
 
 
 class NotReady(Stop):
@@ -83,9 +82,11 @@ class Stack:
         :raises Interrupted: when a signal came.
         """
         self._end_leftovers()
+        self._claim.forget_end()
         self._claim.write(self._note)
         self._screen.done("packages", str(packages.ensure_installed(self._where, self._screen)))
         self._supervisor.listen_to_signals()
+        self._screen.mute_children(True)
         self._began_s = time.monotonic()
         self._probe = market.start_probe(shell_environment(self._where.root))
         if ensure_secrets(self._where):
@@ -209,17 +210,17 @@ class Stack:
         )
 
     def _wait_ready(self) -> None:
-        answer: dict[str, Any] = {}
+        question = Question(self._note.url, "/ready")
 
         def is_ready() -> bool:
-            code, body = get(self._note.url, "/ready")
-            answer.update(code=code, body=body)
-            self._screen.progress("ready", body[:80] if code else "web is starting")
-            return code == 200
+            answer = question.poll()
+            self._screen.progress("ready", answer.body[:80] if answer else "web is starting")
+            return answer is not None and answer.code == 200
 
         if not self._supervisor.wait_until(is_ready, within_s=READY_WITHIN_S):
-            said = f"GET /ready says {answer['code']}: {answer['body'][:600]}"
-            raise self._not_ready("web", said if answer.get("code") else "web does not answer")
+            last = question.last
+            said = f"GET /ready says {last.code}: {last.body[:600]}" if last else "no answer"
+            raise self._not_ready("web", said)
         self._note.status = "ready"
         self._note.ready_after_s = time.monotonic() - self._began_s
         self._claim.write(self._note)
@@ -341,6 +342,9 @@ def bring_up(
         if not ready:
             return 128 + interrupted.signal_number
         return 0
+    except Stop as stop:
+        claim.remember_end(stop.what)
+        raise
     finally:
         stack.tear_down()
         screen.line("stopped, nothing left running")
@@ -363,20 +367,6 @@ def _already_running(claim: Claim, screen: Screen) -> int:
         f"another ./lens up (pid {pid}) holds this directory and is not ready",
         todo="./lens status tells more, ./lens down ends it",
     )
-
-
-def get(url: str, path: str, *, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[int, str]:
-    """Return status and body of a GET on our own web server; status 0 when it does not answer."""
-    host = url.removeprefix("http://")
-    line = http.client.HTTPConnection(host, timeout=timeout_s)
-    try:
-        line.request("GET", path)
-        answer = line.getresponse()
-        return answer.status, answer.read(65536).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        return 0, str(error)
-    finally:
-        line.close()
 
 
 def first_signal(url: str, key: str, price: float) -> str:

@@ -149,6 +149,7 @@ def test_a_child_that_cannot_run_stops_the_desk_and_says_why(desk: Desk) -> None
     assert answer.returncode == 1
     assert "✗ worker-1 died 5 times in a row" in answer.stderr
     assert "this one is broken" in answer.stderr
+    assert "worker-1 died 5 times" in desk.call("status").stdout
     assert "Traceback" not in answer.stderr
     assert not (desk.where.run / "up.json").exists()
 
