@@ -5,6 +5,7 @@ Source: hyperliquid.gitbook.io (info endpoint, rate limits, funding).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping
@@ -125,9 +126,11 @@ class Hyperliquid(MarketDataProvider):
         return (await self.derivatives_sheet(as_of=as_of)).pick(venue_symbol(symbol))
 
     async def derivatives_sheet(self, *, as_of: datetime) -> DerivativesSheet:
-        answer = await self._ask({"type": "metaAndAssetCtxs"}, weight=HEAVY_WEIGHT)
+        answer, predicted = await asyncio.gather(
+            self._ask({"type": "metaAndAssetCtxs"}, weight=HEAVY_WEIGHT),
+            self._predicted_fundings(as_of=as_of),
+        )
         names, contexts = _universe(answer)
-        predicted = await self._predicted_fundings(as_of=as_of)
         rows: dict[str, Derivatives] = {}
         refused: dict[str, str] = {}
         for coin, context in zip(names, contexts, strict=True):

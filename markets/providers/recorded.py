@@ -172,6 +172,8 @@ def load_candles(path: str) -> Bars:
 
     :raises BadRecording: if the file is missing or a line is wrong.
     """
+    if not path:
+        raise BadRecording("no candle file was named")
     file = Path(path)
     times: list[int] = []
     table: list[tuple[float, ...]] = []

@@ -315,7 +315,7 @@ async def test_a_book_of_garbage_is_refused_by_name(
     ],
 )
 async def test_derivatives_of_another_shape_are_refused(answer: object, message: str) -> None:
-    provider = answering(metaAndAssetCtxs=answer)
+    provider = answering(metaAndAssetCtxs=answer, predictedFundings=[])
 
     with pytest.raises(BadMarketData, match=message):
         await provider.derivatives(symbol="BTC", as_of=at("10:00"))

@@ -167,6 +167,13 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | 
         load_candles(str(path))
 
 
+async def test_no_file_named_is_refused_when_asked() -> None:
+    provider = Recorded(name="recorded")
+
+    with pytest.raises(BadRecording, match="no candle file was named"):
+        await provider.quote(symbol="BTC", as_of=at("10:00"))
+
+
 def test_a_file_is_read_once(recording: Path) -> None:
     first = load_candles(str(recording))
     recording.unlink()
