@@ -20,10 +20,15 @@ class AccessConfig(AppConfig):
     def ready(self) -> None:
         for check in checks.ALL:
             register(check)
-        request_finished.connect(write_last_uses, dispatch_uid="access.last-uses")
+        _write_last_uses_before_connections_close()
 
 
 def write_last_uses(**_: object) -> None:
     """Write down which keys were used, now that the answer is out."""
-    if import_string("access.services.touch_last_used")():
-        close_old_connections()
+    import_string("access.services.touch_last_used")()
+
+
+def _write_last_uses_before_connections_close() -> None:
+    request_finished.disconnect(close_old_connections)
+    request_finished.connect(write_last_uses)
+    request_finished.connect(close_old_connections)

@@ -192,18 +192,16 @@ def redeem_ticket(*, ticket: str, address: str, now: datetime) -> Identity:
         return _ticket_holder(_take_ticket(ticket), ticket=ticket, address=address, now=now)
 
 
-def touch_last_used() -> int:
-    """Write down when keys were used, each at most once a minute; return how many were due.
+def touch_last_used() -> None:
+    """Write down when keys were used, each at most once a minute; never raises.
 
-    Never raises. Called when the answer is out, so that no client waits for it.
+    Called when the answer is out, so that no client waits for it.
     """
-    due = 0
     while True:
         try:
             key_id, (at, address) = _uses_to_write.popitem()
         except KeyError:
-            return due
-        due += 1
+            return
         _uses_written[key_id] = at
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USE_WRITTEN_EVERY)
         try:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from access import services
@@ -19,7 +20,7 @@ MakeKey = Callable[..., tuple[ApiKey, str]]
 
 
 @pytest.fixture
-def no_redis(settings: Any) -> Iterator[None]:
+def no_redis(settings: Settings) -> Iterator[None]:
     """Point at a Redis that is not there."""
     settings.REDIS_URL = "unix:///nonexistent/redis.sock"
     queue.redis_client.cache_clear()
@@ -43,9 +44,9 @@ def _own_counts(request: pytest.FixtureRequest) -> Iterator[None]:
 def make_key(db: None) -> MakeKey:
     """Return a maker of keys: ``make_key("signals:read", name=...)`` gives row and plain text."""
 
-    def make(*scopes: str, now: datetime = NOON, **changes: Any) -> tuple[ApiKey, str]:
+    def make(*scopes: str, now: datetime = NOON, **changes: object) -> tuple[ApiKey, str]:
         wanted = frozenset(Scope(scope) for scope in scopes or ("signals:read",))
-        draft = KeyDraft(**{"name": "tester", "scopes": wanted} | changes)
+        draft = replace(KeyDraft(name="tester", scopes=wanted), **changes)  # type: ignore[arg-type]
         return services.issue_key(draft=draft, actor="test", now=now)
 
     return make
@@ -55,7 +56,7 @@ def make_key(db: None) -> MakeKey:
 def client_with(make_key: MakeKey) -> Callable[..., APIClient]:
     """Return a maker of HTTP clients that carry a fresh key with the named scopes."""
 
-    def make(*scopes: str, **changes: Any) -> APIClient:
+    def make(*scopes: str, **changes: object) -> APIClient:
         _, plain = make_key(*scopes, **changes)
         return APIClient(headers={"X-API-Key": plain})
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from access import services
@@ -86,8 +86,8 @@ def test_a_key_in_the_url_is_refused_with_a_hint(make_key: MakeKey, name: str) -
 
 
 def test_dead_keys_answer_401_and_say_why(make_key: MakeKey) -> None:
-    now = timezone.now()
-    expired, plain_expired = make_key("stream", now=now - timedelta(days=1), expires_at=now)
+    now = datetime.now(UTC)
+    _, plain_expired = make_key("stream", now=now - timedelta(days=1), expires_at=now)
     revoked, plain_revoked = make_key("stream")
     services.revoke_key(key=revoked, actor="test", now=now)
 
@@ -100,7 +100,7 @@ def test_dead_keys_answer_401_and_say_why(make_key: MakeKey) -> None:
 
 
 def test_the_address_is_the_peer_unless_a_proxy_is_trusted(
-    make_key: MakeKey, settings: Any
+    make_key: MakeKey, settings: Settings
 ) -> None:
     _, plain = make_key("stream", addresses=("203.0.113.7",))
     client = APIClient(headers={"X-API-Key": plain, "X-Forwarded-For": "203.0.113.7"})
@@ -177,7 +177,7 @@ def test_an_open_door_is_not_counted() -> None:
     assert "RateLimit" not in answer
 
 
-def test_limits_come_from_the_settings(settings: Any) -> None:
+def test_limits_come_from_the_settings(settings: Settings) -> None:
     settings.RATE_LIMIT_PER_MIN, settings.RATE_LIMIT_BURST = 60, 120
     settings.RATE_LIMIT_READS_PER_MIN, settings.RATE_LIMIT_READS_BURST = 600, 1200
 
@@ -185,7 +185,7 @@ def test_limits_come_from_the_settings(settings: Any) -> None:
     assert limit_for(identity=ANYBODY, method="GET") == Limit(name="reads", per_min=600, burst=1200)
 
 
-def test_a_key_of_its_own_pace_reads_in_proportion(settings: Any) -> None:
+def test_a_key_of_its_own_pace_reads_in_proportion(settings: Settings) -> None:
     settings.RATE_LIMIT_PER_MIN, settings.RATE_LIMIT_READS_PER_MIN = 60, 600
     slow = Identity(key_id="a", owner="a", name="a", scopes=frozenset(), rate_per_min=6, burst=12)
 
@@ -199,7 +199,7 @@ def test_an_unknown_scope_is_a_mistake_at_import() -> None:
 
 
 def test_a_request_leaves_word_of_the_last_use(make_key: MakeKey) -> None:
-    key, plain = make_key("stream", now=timezone.now())
+    key, plain = make_key("stream", now=datetime.now(UTC))
 
     APIClient(headers={"X-API-Key": plain}).get("/door/STREAM")
 
@@ -221,7 +221,7 @@ async def test_the_headers_are_put_on_async_answers_too() -> None:
 
 
 def test_the_api_document_shows_both_ways_to_send_a_key() -> None:
-    document = SchemaGenerator().get_schema(request=None, public=True)
+    document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
 
     assert document["components"]["securitySchemes"] == {
         "ApiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

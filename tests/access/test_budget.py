@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from redis import Redis
 
 from access import budget
 from access.budget import Budget, Limit, LocalBuckets, Verdict
@@ -115,7 +114,7 @@ def test_without_redis_this_process_counts_and_asks_redis_once(
     asked = 0
     client = queue.redis_client
 
-    def counted() -> Any:
+    def counted() -> Redis:
         nonlocal asked
         asked += 1
         return client()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.utils import timezone
 
 from access import services
 from access.models import ApiKey
@@ -22,12 +22,18 @@ def run(name: str, *arguments: str) -> str:
     return out.getvalue()
 
 
-def run_json(name: str, *arguments: str) -> Any:
-    return json.loads(run(name, *arguments, "--json"))
+def created(*arguments: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(run("create_api_key", *arguments, "--json"))
+    return answer
+
+
+def listed() -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = json.loads(run("list_api_keys", "--json"))
+    return answer
 
 
 def opened_by(plain: str) -> set[str]:
-    identity = services.authenticate(plain=plain, address=HOME, now=timezone.now())
+    identity = services.authenticate(plain=plain, address=HOME, now=datetime.now(UTC))
     return {scope.value for scope in identity.scopes}
 
 
@@ -40,7 +46,7 @@ def test_a_key_is_printed_once_and_works() -> None:
 
 def test_a_key_carries_what_was_asked_for() -> None:
     wishes = ("--rate", "5", "--burst", "6", "--address", "10.0.0.0/8", "--expires-days", "3")
-    answer = run_json("create_api_key", "--name", "desk", "--scope", "ops", *wishes)
+    answer = created("--name", "desk", "--scope", "ops", *wishes)
 
     key = ApiKey.objects.get(pk=answer["id"])
     assert (key.rate_per_min, key.burst, key.address_list) == (5, 6, ["10.0.0.0/8"])
@@ -50,8 +56,8 @@ def test_a_key_carries_what_was_asked_for() -> None:
 
 
 def test_the_first_key_is_made_only_once() -> None:
-    first = run_json("create_api_key", "--first")
-    second = run_json("create_api_key", "--first")
+    first = created("--first")
+    second = created("--first")
 
     assert first["created"] is True
     assert opened_by(first["key"]) == {
@@ -85,20 +91,20 @@ def test_a_bad_wish_is_refused_by_name(arguments: tuple[str, ...], named: str) -
 
 def test_keys_are_listed_without_secrets() -> None:
     assert "no API keys yet" in run("list_api_keys")
-    made = run_json("create_api_key", "--name", "desk", "--scope", "ops")
+    made = created("--name", "desk", "--scope", "ops")
 
-    told, listed = run("list_api_keys"), run_json("list_api_keys")
+    told, keys = run("list_api_keys"), listed()
 
     assert made["id"] in told
-    assert [key["id"] for key in listed] == [made["id"]]
-    assert made["key"].rsplit("_", 1)[1] not in told + json.dumps(listed)
+    assert [key["id"] for key in keys] == [made["id"]]
+    assert made["key"].rsplit("_", 1)[1] not in told + json.dumps(keys)
 
 
 def test_a_key_is_revoked_by_its_id() -> None:
-    made = run_json("create_api_key", "--name", "desk", "--scope", "ops")
+    made = created("--name", "desk", "--scope", "ops")
 
     run("revoke_api_key", made["id"])
 
-    assert run_json("list_api_keys")[0]["status"] == "REVOKED"
+    assert listed()[0]["status"] == "REVOKED"
     with pytest.raises(CommandError, match="no API key"):
         run("revoke_api_key", "aaaaaaaa")

@@ -3,12 +3,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import DatabaseError
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from access import services
 from access.models import ApiKey
@@ -33,7 +32,7 @@ SECOND = timedelta(seconds=1)
 ADMIN = "Zq8xW3vK1pLr7TnB5yGdM2cJh9sFa4eU"
 
 
-def authenticate(plain: str, *, address: str = HOME, now: Any = NOON) -> Identity:
+def authenticate(plain: str, *, address: str = HOME, now: datetime = NOON) -> Identity:
     return services.authenticate(plain=plain, address=address, now=now)
 
 
@@ -53,7 +52,7 @@ def test_a_key_opens_the_door_for_its_owner(make_key: MakeKey) -> None:
 
 
 def test_the_secret_is_kept_only_as_an_hmac_under_the_pepper(
-    make_key: MakeKey, settings: Any
+    make_key: MakeKey, settings: Settings
 ) -> None:
     settings.LENS_KEY_PEPPER = "p" * 32
     key, plain = make_key()
@@ -73,7 +72,9 @@ def test_the_audit_knows_who_issued_and_not_the_secret(make_key: MakeKey) -> Non
     assert plain.rsplit("_", 1)[1] not in str(event.details)
 
 
-def test_a_new_pepper_keeps_old_keys_and_seals_new_ones(make_key: MakeKey, settings: Any) -> None:
+def test_a_new_pepper_keeps_old_keys_and_seals_new_ones(
+    make_key: MakeKey, settings: Settings
+) -> None:
     settings.LENS_KEY_PEPPER = "a" * 32
     _, old = make_key()
     settings.LENS_KEY_PEPPER = f"{'a' * 32},{'b' * 32}"
@@ -83,7 +84,9 @@ def test_a_new_pepper_keeps_old_keys_and_seals_new_ones(make_key: MakeKey, setti
     assert authenticate(old).name == authenticate(new).name == "tester"
 
 
-def test_a_pepper_that_was_given_up_takes_its_keys_along(make_key: MakeKey, settings: Any) -> None:
+def test_a_pepper_that_was_given_up_takes_its_keys_along(
+    make_key: MakeKey, settings: Settings
+) -> None:
     settings.LENS_KEY_PEPPER = "a" * 32
     _, old = make_key()
     settings.LENS_KEY_PEPPER = f",{'b' * 32}"
@@ -147,7 +150,7 @@ def test_a_key_read_lately_is_checked_without_the_database(
 def test_a_key_works_until_the_moment_it_expires(make_key: MakeKey) -> None:
     _, plain = make_key(expires_at=NOON + MINUTE)
 
-    assert authenticate(plain, now=NOON + MINUTE - SECOND)
+    assert authenticate(plain, now=NOON + MINUTE - SECOND).name == "tester"
     with pytest.raises(Unauthorized, match="expired"):
         authenticate(plain, now=NOON + MINUTE)
 
@@ -209,7 +212,7 @@ def test_a_key_with_an_address_list_works_only_from_there(
     _, plain = make_key(addresses=("10.0.0.0/8", "2001:db8::/32"))
 
     if allowed:
-        assert authenticate(plain, address=address)
+        assert authenticate(plain, address=address).name == "tester"
     else:
         with pytest.raises(Unauthorized, match="address"):
             authenticate(plain, address=address)
@@ -226,7 +229,7 @@ def test_rotation_leaves_both_keys_open_for_the_overlap(make_key: MakeKey) -> No
         assert (identity.owner, identity.rate_per_min) == (key.id, 9)
         assert identity.scopes == {Scope.STREAM}
     assert successor.rotated_from_id == key.id
-    assert authenticate(new, now=after)
+    assert authenticate(new, now=after).key_id == successor.id
     with pytest.raises(Unauthorized, match="expired"):
         authenticate(old, now=after)
 
@@ -276,7 +279,7 @@ def test_a_dead_key_is_not_rotated(make_key: MakeKey) -> None:
             services.rotate_key(key=key, actor="test", now=NOON)
 
 
-def test_the_admin_key_of_the_environment_always_works(settings: Any) -> None:
+def test_the_admin_key_of_the_environment_always_works(settings: Settings) -> None:
     settings.API_KEY_ADMIN = ADMIN
 
     identity = authenticate(ADMIN)
@@ -287,14 +290,16 @@ def test_the_admin_key_of_the_environment_always_works(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("example", ["changeme", "your-api-key", "your-admin-token-here-and-more"])
-def test_an_admin_key_from_the_documentation_opens_nothing(settings: Any, example: str) -> None:
+def test_an_admin_key_from_the_documentation_opens_nothing(
+    settings: Settings, example: str
+) -> None:
     settings.API_KEY_ADMIN = example
 
     with pytest.raises(Unauthorized):
         authenticate(example)
 
 
-def test_an_unset_admin_key_is_not_the_empty_key(settings: Any) -> None:
+def test_an_unset_admin_key_is_not_the_empty_key(settings: Settings) -> None:
     settings.API_KEY_ADMIN = ""
 
     with pytest.raises(Unauthorized):
@@ -302,7 +307,7 @@ def test_an_unset_admin_key_is_not_the_empty_key(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "lens_" * 1000, "é"])
-def test_any_text_is_refused_in_order(settings: Any, text: str) -> None:
+def test_any_text_is_refused_in_order(settings: Settings, text: str) -> None:
     settings.API_KEY_ADMIN = ADMIN
 
     with pytest.raises(Unauthorized):
@@ -339,7 +344,7 @@ def test_nobody_is_locked_out_by_the_wrong_keys_of_others(
         with pytest.raises((Unauthorized, TooManyWrongKeys)):
             authenticate("wrong")
 
-    assert authenticate(plain)  # the same address
+    assert authenticate(plain).name == "tester"  # the same address
     with pytest.raises(Unauthorized):
         authenticate("wrong", address="198.51.100.1")  # another address has its own count
 
@@ -347,7 +352,7 @@ def test_nobody_is_locked_out_by_the_wrong_keys_of_others(
 def test_last_use_is_written_when_asked_to_and_once_a_minute(make_key: MakeKey) -> None:
     key, plain = make_key()
 
-    def used_at() -> Any:
+    def used_at() -> datetime | None:
         services.touch_last_used()
         return ApiKey.objects.get(pk=key.pk).last_used_at
 
@@ -401,7 +406,9 @@ def test_a_ticket_lives_30_s(redis_url: str, make_key: MakeKey) -> None:
         services.issue_ticket(identity=identity, address=HOME, now=NOON) for _ in range(2)
     )
 
-    assert services.redeem_ticket(ticket=early, address=HOME, now=NOON + 29 * SECOND)
+    holder = services.redeem_ticket(ticket=early, address=HOME, now=NOON + 29 * SECOND)
+
+    assert holder == identity
     with pytest.raises(Unauthorized):
         services.redeem_ticket(ticket=late, address=HOME, now=NOON + 30 * SECOND)
     assert queue.redis_client().keys(f"{services.TICKET_PREFIX}*") == []
@@ -458,7 +465,7 @@ def test_a_ticket_of_a_key_revoked_since_opens_nothing(redis_url: str, make_key:
         services.redeem_ticket(ticket=ticket, address=HOME, now=NOON)
 
 
-def test_the_environment_admin_may_have_tickets(redis_url: str, settings: Any) -> None:
+def test_the_environment_admin_may_have_tickets(redis_url: str, settings: Settings) -> None:
     settings.API_KEY_ADMIN = ADMIN
     identity = authenticate(ADMIN)
     ticket = services.issue_ticket(identity=identity, address=HOME, now=NOON)

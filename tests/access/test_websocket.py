@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.test import Client
-from django.utils import timezone
+from pytest_django import Settings
 
 from access import services
 from access.types import (
@@ -43,12 +44,12 @@ def socket(query: str = "", *, scheme: str = "ws", **headers: str) -> dict[str, 
 
 @pytest.fixture
 def stream_key(make_key: MakeKey) -> str:
-    return make_key("stream", now=timezone.now())[1]
+    return make_key("stream", now=datetime.now(UTC))[1]
 
 
 def logged_in(**flags: bool) -> str:
     """Return the cookie of somebody who has logged in."""
-    person = get_user_model().objects.create_user("ann", password="pw", **flags)
+    person = get_user_model().objects.create_user("ann", None, "pw", **flags)
     client = Client()
     client.force_login(person)
     return f"sessionid={client.cookies['sessionid'].value}"
@@ -56,7 +57,7 @@ def logged_in(**flags: bool) -> str:
 
 async def ticket_for(plain: str) -> str:
     def issue() -> str:
-        now = timezone.now()
+        now = datetime.now(UTC)
         identity = services.authenticate(plain=plain, address=HOME, now=now)
         return services.issue_ticket(identity=identity, address=HOME, now=now)
 
@@ -110,7 +111,9 @@ async def test_a_ticket_without_redis_is_nobodys_fault(no_redis: None) -> None:
         await identify(socket("ticket=any"))
 
 
-async def test_a_key_in_the_query_works_unless_switched_off(stream_key: str, settings: Any) -> None:
+async def test_a_key_in_the_query_works_unless_switched_off(
+    stream_key: str, settings: Settings
+) -> None:
     identity = await identify(socket(f"api_key={stream_key}"))
 
     assert identity is not None
@@ -239,7 +242,7 @@ async def test_a_host_that_is_not_ours_makes_no_page_ours(stream_key: str) -> No
         await identify(socket(x_api_key=stream_key, **rebound))
 
 
-async def test_a_listed_origin_is_welcome_exactly(stream_key: str, settings: Any) -> None:
+async def test_a_listed_origin_is_welcome_exactly(stream_key: str, settings: Settings) -> None:
     settings.WS_ALLOWED_ORIGINS = ["https://desk.example"]
 
     assert await identify(socket(x_api_key=stream_key, origin="https://desk.example"))
@@ -248,7 +251,7 @@ async def test_a_listed_origin_is_welcome_exactly(stream_key: str, settings: Any
             await identify(socket(x_api_key=stream_key, origin=near))
 
 
-async def test_a_mistyped_allowed_origin_admits_nobody(stream_key: str, settings: Any) -> None:
+async def test_a_mistyped_allowed_origin_admits_nobody(stream_key: str, settings: Settings) -> None:
     settings.WS_ALLOWED_ORIGINS = ["*", "desk.example", ""]
 
     for wrong in ("null", "*", "https://desk.example"):
@@ -257,17 +260,17 @@ async def test_a_mistyped_allowed_origin_admits_nobody(stream_key: str, settings
 
 
 async def test_an_open_socket_learns_that_its_key_is_gone(make_key: MakeKey) -> None:
-    key, plain = await sync_to_async(make_key)("stream", now=timezone.now())
+    key, plain = await sync_to_async(make_key)("stream", now=datetime.now(UTC))
     identity = await identify(socket(x_api_key=plain))
     assert identity is not None
     assert await still_valid(identity)
 
-    await sync_to_async(services.revoke_key)(key=key, actor="test", now=timezone.now())
+    await sync_to_async(services.revoke_key)(key=key, actor="test", now=datetime.now(UTC))
 
     assert not await still_valid(identity)
 
 
-async def test_the_environment_admin_keeps_its_socket(db: None, settings: Any) -> None:
+async def test_the_environment_admin_keeps_its_socket(db: None, settings: Settings) -> None:
     settings.API_KEY_ADMIN = ADMIN
     identity = await identify(socket(x_api_key=ADMIN))
     assert isinstance(identity, Identity)
@@ -278,7 +281,7 @@ async def test_the_environment_admin_keeps_its_socket(db: None, settings: Any) -
     assert not await still_valid(identity)
 
 
-def test_the_address_behind_a_proxy_is_found(settings: Any) -> None:
+def test_the_address_behind_a_proxy_is_found(settings: Settings) -> None:
     settings.TRUSTED_PROXY_COUNT = 1
 
     assert address_of(socket(x_forwarded_for="1.1.1.1, 203.0.113.7")) == "203.0.113.7"
