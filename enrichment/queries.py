@@ -1,0 +1,43 @@
+"""Reading profiles, the policy and enrichments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db.models import QuerySet, prefetch_related_objects
+
+from enrichment.models import Enrichment, FeatureProfile, Policy
+from signals.models import Signal
+from signals.queries import list_waiting
+from signals.types import SignalStatus
+
+
+def list_active_profiles() -> list[FeatureProfile]:
+    """Return the version in force of every profile."""
+    return list(FeatureProfile.objects.filter(is_active=True).order_by("name"))
+
+
+def get_active_policy() -> Policy | None:
+    """Return the policy in force."""
+    return Policy.objects.filter(is_active=True).first()
+
+
+def list_unenriched(*, event_ids: Sequence[UUID]) -> list[Signal]:
+    """Return those of the signals that still wait for their facts, with their replays."""
+    signals = list_waiting(event_ids=event_ids, status=SignalStatus.ENQUEUED)
+    prefetch_related_objects([signal for signal in signals if signal.replay_id], "replay")
+    return signals
+
+
+def get_enrichment(*, event_id: UUID, run: int | None = None) -> Enrichment | None:
+    """Return the facts around one run of a signal; without ``run`` those of the latest."""
+    rows = Enrichment.objects.filter(event_id=event_id)
+    if run is not None:
+        return rows.filter(run=run).first()
+    return rows.order_by("-run").first()
+
+
+def list_enrichments(*, event_ids: Sequence[UUID]) -> QuerySet[Enrichment]:
+    """Select the facts around several signals, every run of each."""
+    return Enrichment.objects.filter(event_id__in=event_ids).order_by("event_id", "run")

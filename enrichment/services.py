@@ -1,0 +1,470 @@
+"""Every write of this room, and the gathering of facts that goes before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max, QuerySet
+
+from enrichment import gates, payload, queries
+from enrichment.gathering import gather
+from enrichment.measures import drift_bps, measure
+from enrichment.model_facts import ModelNeeds, model_facts, needs_of
+from enrichment.models import Enrichment, FeatureProfile, Policy
+from enrichment.policy import BUILT_IN, TradingPolicy, constraints_for, parse_policy
+from enrichment.profiles import BUILT_INS, Definition, Profile, resolve
+from enrichment.types import (
+    BadDefinition,
+    Facts,
+    Gate,
+    Limits,
+    Measured,
+    Needs,
+    QualityFlags,
+    Snapshot,
+)
+from markets.services import Market, UnknownInstrument, market_named
+from pipeline import services as pipeline
+from pipeline.models import StageRun
+from pipeline.services import Opening
+from pipeline.types import Claim, GiveUp
+from signals import services as signals
+from signals.models import Signal
+from signals.types import EventType, Origin, SignalStatus
+
+STAGE = "enrich"
+ACTOR = "lens"
+RULES_KEPT = timedelta(seconds=5)
+PATIENCE_SHARE = 0.6  # of the stage's deadline, for what a signal can be judged without
+
+
+class BadPolicy(Exception):
+    """The policy in force breaks a rule, so no constraint can be promised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The profiles and the policy in force; ``faults`` says by name why a profile is unusable."""
+
+    read_at: datetime
+    profiles: Mapping[str, Profile]
+    faults: Mapping[str, str]
+    policy: TradingPolicy | BadDefinition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A signal that waits for its facts, and the rules to gather them by."""
+
+    signal: Signal
+    rules: Rules
+
+    @property
+    def profile_name(self) -> str:
+        """The profile that the signal asks for, or the house's."""
+        return self.signal.feature_profile or str(settings.FEATURE_PROFILE)
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile, if there is a usable one of that name."""
+        return self.rules.profiles.get(self.profile_name)
+
+    def has_lapsed(self, *, now: datetime) -> bool:
+        """Say whether the advice has lost its worth before anything was done with it."""
+        return self.signal.expires_at is not None and self.signal.expires_at < now
+
+
+_KEPT: dict[str, Rules] = {}
+
+
+def current_rules(*, now: datetime) -> Rules:
+    """Return the rules in force, at most five seconds old."""
+    kept = _KEPT.get("rules")
+    if kept is None or not timedelta(0) <= now - kept.read_at <= RULES_KEPT:
+        kept = _KEPT["rules"] = _read_rules(now=now)
+    return kept
+
+
+def forget_rules() -> None:
+    """Read the rules anew the next time they are asked for."""
+    _KEPT.clear()
+
+
+def _read_rules(*, now: datetime) -> Rules:
+    rows = queries.list_active_profiles()
+    profiles, faults = _resolved(
+        {row.name: row.definition for row in rows}, {row.name: row.version for row in rows}
+    )
+    return Rules(read_at=now, profiles=profiles, faults=faults, policy=_read_policy())
+
+
+def _read_policy() -> TradingPolicy | BadDefinition:
+    row = queries.get_active_policy()
+    if row is None:
+        return parse_policy(BUILT_IN, version=0)
+    try:
+        return parse_policy(row.definition, version=row.version)
+    except BadDefinition as error:
+        return error
+
+
+def _resolved(
+    definitions: Mapping[str, Definition], versions: Mapping[str, int]
+) -> tuple[dict[str, Profile], dict[str, str]]:
+    profiles: dict[str, Profile] = {}
+    faults: dict[str, str] = {}
+    for name in definitions:
+        try:
+            profiles[name] = resolve(
+                name,
+                definitions=definitions,
+                versions=versions,
+                timeframes=settings.TIMEFRAMES,
+            )
+        except BadDefinition as error:
+            faults[name] = str(error)
+    return profiles, faults
+
+
+def request_enrichment(*, signals: Sequence[Signal], now: datetime) -> None:
+    """Open the work of gathering facts around signals that have just come in."""
+    for signal in signals:
+        pipeline.record(trace=signal.event_id, verb="ENQUEUED", actor=ACTOR, at=now, run=signal.run)
+    pipeline.open_runs(
+        Opening(
+            stage=STAGE,
+            subject=signal.event_id,
+            trace=signal.event_id,
+            run=signal.run,
+            attempts_max=settings.RETRY_MAX + 1,
+        )
+        for signal in signals
+    )
+
+
+def load_work(*, event_ids: Sequence[UUID], now: datetime) -> dict[UUID, Work]:
+    """Return what is to be done for those signals that still wait for their facts."""
+    rules = current_rules(now=now)
+    waiting = queries.list_unenriched(event_ids=event_ids)
+    return {signal.event_id: Work(signal=signal, rules=rules) for signal in waiting}
+
+
+async def gather_facts(*, work: Work, now: datetime) -> Facts:
+    """Return the facts around a signal, or the gate that refused it with what was known by then.
+
+    With a provider of the present the facts are of ``now``, with one of the past of the signal's
+    own time. ``provider_weight`` is what the market spent meanwhile, for this signal and for any
+    gathered beside it in the same process.
+
+    :raises MarketDataUnavailable: if the price or the candles cannot be had now.
+    :raises BadMarketData: if the provider answers with garbage.
+    :raises BadPolicy: if the policy in force breaks a rule.
+    """
+    policy = work.rules.policy
+    if isinstance(policy, BadDefinition):
+        raise BadPolicy(str(policy))
+    draft = _Draft(work=work, policy=policy, market=_market_for(work.signal), now=now)
+    age = draft.age_gate()
+    if not age.passed:
+        return draft.facts(snapshot=None, passed=(age,))
+    spent = draft.market.weight_used
+    try:
+        snapshot = await gather(
+            draft.market,
+            symbol=work.signal.symbol,
+            as_of=draft.as_of,
+            needs=draft.needs(),
+            patience_s=settings.ENRICH_DEADLINE_MS / 1000 * PATIENCE_SHARE,
+        )
+    except UnknownInstrument as refusal:
+        return draft.facts(snapshot=None, passed=(age, draft.symbol_gate(str(refusal))))
+    facts = draft.facts(snapshot=snapshot, passed=(age, *draft.market_gates(snapshot)))
+    return replace(facts, provider_weight=max(0, draft.market.weight_used - spent))
+
+
+def _market_for(signal: Signal) -> Market:
+    if signal.origin == Origin.REPLAY and signal.replay is not None:
+        return market_named("recorded", recording=signal.replay.candles_path)
+    if signal.origin == Origin.DEMO:
+        return market_named("simulated")
+    return market_named(settings.PROVIDER_PRIMARY)
+
+
+def _limits() -> Limits:
+    return Limits(
+        signal_age_s=settings.MAX_SIGNAL_AGE_S,
+        price_drift_bps=settings.MAX_PRICE_DRIFT_BPS,
+        stale_mid_s=settings.STALE_MID_S,
+        stale_book_s=settings.STALE_L2_S,
+        stale_derivatives_s=settings.STALE_CTX_S,
+        stale_candle_multiplier=settings.STALE_CANDLE_MULTIPLIER,
+    )
+
+
+class _Draft:
+    """The facts around one signal while they are being put together."""
+
+    def __init__(self, *, work: Work, policy: TradingPolicy, market: Market, now: datetime) -> None:
+        self.work = work
+        self.signal = work.signal
+        self.policy = policy
+        self.market = market
+        self.limits = _limits()
+        self.as_of = work.signal.ts_utc if market.clock == "signal" else now
+        self.model_needs: ModelNeeds = needs_of(
+            settings.AI_MODELS,
+            ensemble_timeframe=settings.ENSEMBLE_TIMEFRAME,
+            primary_timeframe=settings.PRIMARY_TIMEFRAME,
+        )
+
+    def needs(self) -> Needs:
+        profile = self.work.profile
+        if profile is None:
+            return Needs()
+        core, extra = profile.bars_needed(), self.model_needs.bars_needed()
+        return Needs(
+            candles={
+                key: max(core.get(key, 0), extra.get(key, 0)) for key in sorted({*core, *extra})
+            },
+            core=frozenset(profile.timeframes),
+            book=bool(profile.book_imbalance_pct),
+            derivatives=bool(profile.derivatives),
+        )
+
+    def age_gate(self) -> Gate:
+        is_past = self.market.clock == "signal"
+        return gates.signal_age(
+            ts_utc=self.signal.ts_utc,
+            known_at=self.as_of if is_past else self.signal.received_at,
+            limit_s=self.limits.signal_age_s,
+        )
+
+    def symbol_gate(self, refusal: str | None) -> Gate:
+        return gates.known_symbol(
+            symbol=self.signal.symbol, provider=self.market.name, refusal=refusal
+        )
+
+    def market_gates(self, snapshot: Snapshot) -> tuple[Gate, ...]:
+        drift = gates.price_drift(
+            drift_bps=drift_bps(snapshot.quote, entry_price=float(self.signal.entry_price)),
+            limit_bps=self.limits.price_drift_bps,
+            is_opening=self.signal.event_type == EventType.OPEN_SIGNAL,
+        )
+        rules, name = self.work.rules, self.work.profile_name
+        profile = gates.known_profile(
+            name=name,
+            fault=None if self.work.profile else rules.faults.get(name, "there is no such profile"),
+            known=rules.profiles,
+        )
+        return self.symbol_gate(None), drift, profile
+
+    def facts(self, *, snapshot: Snapshot | None, passed: tuple[Gate, ...]) -> Facts:
+        profile, parts, numbers = self.work.profile, dict[str, Measured](), dict[str, Any]()
+        if snapshot is not None and profile is not None:
+            entry_price = float(self.signal.entry_price)
+            parts = measure(snapshot, profile=profile, entry_price=entry_price, limits=self.limits)
+            numbers = model_facts(
+                snapshot,
+                needs=self.model_needs,
+                simulated=self.market.simulated,
+                limits=self.limits,
+            )
+        flags = sum((part.flags for part in parts.values()), QualityFlags())
+        symbol = snapshot.quote.symbol if snapshot is not None else self.signal.symbol
+        constraints = constraints_for(self.policy, symbol=symbol)
+        text = payload.payload_of(
+            signal=self.signal,
+            as_of=self.as_of,
+            parts=parts,
+            constraints=constraints,
+            flags=flags,
+            simulated=self.market.simulated,
+        )
+        lineage = {"profile": list(profile.lineage)} if profile else {}
+        return Facts(
+            as_of=self.as_of,
+            provider=self.market.name,
+            simulated=self.market.simulated,
+            profile=self.work.profile_name,
+            profile_version=profile.version if profile else 0,
+            policy_version=self.policy.version,
+            gates=passed,
+            payload=text,
+            facts=numbers,
+            constraints=constraints,
+            quality_flags=flags.to_dict(),
+            provenance={key: of for part in parts.values() for key, of in part.provenance.items()}
+            | lineage,
+        )
+
+
+def record_enrichment(*, claim: Claim, work: Work, facts: Facts, now: datetime) -> None:
+    """Freeze the facts and send the signal on, or turn it away at the gate that refused it.
+
+    A signal that was closed meanwhile is left alone.
+    """
+    refused = facts.refused_by
+    signal = work.signal
+    moved = signals.advance(
+        event_id=signal.event_id,
+        to=SignalStatus.ENRICHED if refused is None else SignalStatus.REJECTED,
+        now=now,
+        reason={} if refused is None else refused.reason(),
+        frm=(SignalStatus.ENQUEUED,),
+    )
+    if not moved:
+        return
+    row = _freeze(facts, event_id=signal.event_id, run=claim.run, now=now)
+    if refused is not None:
+        pipeline.record(
+            trace=signal.event_id,
+            verb="REJECTED",
+            actor=ACTOR,
+            at=now,
+            run=claim.run,
+            **refused.reason(),
+        )
+        return
+    pipeline.record(
+        trace=signal.event_id,
+        verb="ENRICHED",
+        actor=ACTOR,
+        at=now,
+        run=claim.run,
+        profile=f"{facts.profile} v{facts.profile_version}",
+        provider=facts.provider,
+        simulated=facts.simulated,
+        duration_ms=facts.duration_ms,
+        flags={kind: len(paths) for kind, paths in facts.quality_flags.items()},
+        payload_sha256=row.payload_sha256,
+    )
+    signal.status = SignalStatus.ENRICHED
+    pipeline.announce("signal.enriched", signal=signal, enrichment=row, now=now)
+
+
+def _freeze(facts: Facts, *, event_id: UUID, run: int, now: datetime) -> Enrichment:
+    return Enrichment.objects.create(
+        event_id=event_id,
+        run=run,
+        profile=facts.profile,
+        profile_version=facts.profile_version,
+        policy_version=facts.policy_version,
+        provider=facts.provider,
+        simulated=facts.simulated,
+        as_of=facts.as_of,
+        payload=facts.payload,
+        payload_sha256=payload.sha256_of(facts.payload),
+        facts=dict(facts.facts),
+        facts_sha256=payload.sha256_of(payload.canonical(dict(facts.facts))),
+        constraints=dict(facts.constraints),
+        quality_flags=dict(facts.quality_flags),
+        gates=[gate.to_dict() for gate in facts.gates],
+        provenance=dict(facts.provenance),
+        duration_ms=facts.duration_ms,
+        provider_weight=facts.provider_weight,
+        created_at=now,
+    )
+
+
+def fail_enrichment(*, run: StageRun, give_up: GiveUp, now: datetime) -> None:
+    """Mark a signal as dead whose facts could not be had."""
+    reason = {"stage": STAGE, "code": give_up.code, "reason": give_up.reason}
+    moved = signals.advance(
+        event_id=run.subject,
+        to=SignalStatus.DEAD,
+        now=now,
+        reason=reason,
+        frm=(SignalStatus.ENQUEUED,),
+    )
+    if moved:
+        pipeline.record(trace=run.trace, verb="DEAD", actor=ACTOR, at=now, run=run.run, **reason)
+
+
+def ensure_built_ins(*, now: datetime) -> None:
+    """Store the built-in profiles and policy where no version of them was ever stored."""
+    stored = set(FeatureProfile.objects.values_list("name", flat=True))
+    FeatureProfile.objects.bulk_create(
+        [
+            FeatureProfile(
+                name=name,
+                version=1,
+                definition=dict(definition),
+                is_active=True,
+                created_at=now,
+                created_by=ACTOR,
+            )
+            for name, definition in BUILT_INS.items()
+            if name not in stored
+        ],
+        ignore_conflicts=True,
+    )
+    if not Policy.objects.exists():
+        row = Policy(
+            version=1, definition=dict(BUILT_IN), is_active=True, created_at=now, created_by=ACTOR
+        )
+        Policy.objects.bulk_create([row], ignore_conflicts=True)
+    forget_rules()
+
+
+def add_profile_version(
+    *, name: str, definition: Definition, actor: str, now: datetime
+) -> FeatureProfile:
+    """Put a new version of a profile in force; signals already judged keep theirs.
+
+    :raises BadDefinition: if it breaks a rule, or a profile that extends it would.
+    """
+    with transaction.atomic():
+        rows = {row.name: row for row in queries.list_active_profiles()}
+        version = _next_version(FeatureProfile.objects.filter(name=name))
+        definitions = {each: row.definition for each, row in rows.items()}
+        versions = {each: row.version for each, row in rows.items()}
+        _, before = _resolved(definitions, versions)
+        _, after = _resolved({**definitions, name: definition}, {**versions, name: version})
+        for broken in [name, *after]:
+            if broken in after and (broken == name or broken not in before):
+                raise BadDefinition(broken, after[broken])
+        FeatureProfile.objects.filter(name=name, is_active=True).update(is_active=False)
+        row = FeatureProfile.objects.create(
+            name=name,
+            version=version,
+            definition=dict(definition),
+            is_active=True,
+            created_at=now,
+            created_by=actor,
+        )
+        pipeline.record(
+            trace=None, verb="PROFILE_CHANGED", actor=actor, at=now, profile=name, version=version
+        )
+        transaction.on_commit(forget_rules)
+    return row
+
+
+def add_policy_version(*, definition: Mapping[str, Any], actor: str, now: datetime) -> Policy:
+    """Put a new version of the policy in force; signals already judged keep theirs.
+
+    :raises BadDefinition: if it breaks a rule.
+    """
+    with transaction.atomic():
+        version = _next_version(Policy.objects.all())
+        parse_policy(definition, version=version)
+        Policy.objects.filter(is_active=True).update(is_active=False)
+        row = Policy.objects.create(
+            version=version,
+            definition=dict(definition),
+            is_active=True,
+            created_at=now,
+            created_by=actor,
+        )
+        pipeline.record(trace=None, verb="POLICY_CHANGED", actor=actor, at=now, version=version)
+        transaction.on_commit(forget_rules)
+    return row
+
+
+def _next_version(rows: QuerySet[FeatureProfile] | QuerySet[Policy]) -> int:
+    return int(rows.aggregate(latest=Max("version"))["latest"] or 0) + 1
