@@ -65,6 +65,12 @@ def get_history(*, model: str, symbol: str, now: datetime) -> History:
     )
 
 
+def list_of_signal(*, event_id: UUID) -> list[Decision]:
+    """Return everything that was decided on one signal, in the order it was published."""
+    rows = Decision.objects.filter(event_id=event_id)
+    return list(rows.order_by("published_at", "seq", "evaluated_at", "model"))
+
+
 def has_unpublished() -> bool:
     """Say whether a publisher has anything to do."""
     return (

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from access.auth import scope
 from access.types import Scope
-from decisions import queries as decisions
+from decisions import deliberation as decisions
 from decisions.serializers import decision_json
 from enrichment import queries as enrichment
 from evaluation import queries as evaluation
