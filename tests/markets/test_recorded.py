@@ -157,7 +157,11 @@ def test_a_bad_file_is_refused_with_its_name_and_line(
         load_candles(str(path))
 
 
-@pytest.mark.parametrize("content", [None, b"no gzip", gzip.compress(b"x" * 99)[:20]])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"no gzip", gzip.compress(b"x" * 99, mtime=0)[:20]],
+    ids=["missing", "no gzip", "cut off"],
+)
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "x.csv.gz"
     if content is not None:
