@@ -121,6 +121,7 @@ def _up(options: argparse.Namespace, where: Places, screen: Screen) -> int:
         port=options.port,
         workers=options.workers,
         allow_remote=options.allow_remote,
+        detached=options.as_child is not None,
         show_children=not (options.as_child or options.quiet or options.json),
     )
 

@@ -53,6 +53,7 @@ class UpOptions:
     workers: int = 2
     allow_remote: bool = False
     show_children: bool = True
+    detached: bool = False
 
 
 class Stack:
@@ -334,7 +335,8 @@ def bring_up(
         stack.set_up()
         stack.tell(stack.first_key())
         ready = True
-        screen.line("Ctrl-C stops everything; your data stays in " + where.shown(where.var))
+        stopper = "./lens down" if options.detached else "Ctrl-C"
+        screen.line(f"{stopper} stops everything; your data stays in {where.shown(where.var)}")
         when_ready()
         stack.keep(show_children=options.show_children)
     except Interrupted as interrupted:
