@@ -129,6 +129,11 @@ class KeyThrottle(BaseThrottle):
         return self.verdict.wait_s if self.verdict else None
 
 
+def identity_of(request: Request) -> Identity:
+    """Return who is behind an authenticated request."""
+    return cast("Identity", request.auth)
+
+
 def limit_for(*, identity: Identity, method: str) -> Limit:
     """Return the limit that a call counts against.
 

@@ -16,7 +16,7 @@ from decisions.jury import Vote
 from decisions.models import Decision, PublicationHead
 from decisions.types import EXPIRED, JURY, Adjustment, Ruling
 from enrichment.models import Enrichment
-from evaluation.models import Evaluation
+from evaluation.models import Attempt, Evaluation
 from evaluation.types import Action, EvaluationStatus
 from pipeline import queue
 from pipeline import services as pipeline
@@ -152,7 +152,7 @@ def _meta(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _tokens(attempt: Any) -> int | None:
+def _tokens(attempt: Attempt | None) -> int | None:
     if attempt is None or attempt.tokens_in is None:
         return None
     return int(attempt.tokens_in) + int(attempt.tokens_out or 0)

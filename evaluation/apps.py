@@ -1,3 +1,5 @@
+"""Django's entry of the evaluation room."""
+
 from __future__ import annotations
 
 from importlib import import_module

@@ -70,9 +70,7 @@ class Attempt(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["evaluation", "number"], name="one_attempt_per_number"
-            ),
+            models.UniqueConstraint(fields=["evaluation", "number"], name="one_attempt_per_number"),
         ]
 
     def __str__(self) -> str:

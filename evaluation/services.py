@@ -60,6 +60,7 @@ async def ask(assignment: Assignment) -> Opinion:
     """Return what the model makes of the case, within the deadline; a fault is an abstention."""
     evaluator = evaluators()[assignment.evaluation.model]
     attempts: list[AttemptMade] = []
+    started_at, started = datetime.now(UTC), time.perf_counter()
     try:
         async with asyncio.timeout(settings.EVALUATE_DEADLINE_MS / 1000):
             while True:
@@ -138,17 +139,15 @@ def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
     evaluation.outcome = AttemptStatus.FAULT
     evaluation.reason = failure.reason
     _close(evaluation, now=now)
-    enrichment = Enrichment.objects.get(
-        event_id=evaluation.signal.event_id, run=evaluation.run
-    )
+    enrichment = Enrichment.objects.get(event_id=evaluation.signal.event_id, run=evaluation.run)
     _tell(evaluation, enrichment=enrichment, actor="lens", now=now)
 
 
 def skip_open_evaluations(*, event_id: UUID, reason: str, now: datetime) -> None:
     """Close the evaluations of a signal that ended before they did."""
-    Evaluation.objects.filter(
-        signal__event_id=event_id, status=EvaluationStatus.PENDING
-    ).update(status=EvaluationStatus.SKIPPED, reason=reason, finished_at=now)
+    Evaluation.objects.filter(signal__event_id=event_id, status=EvaluationStatus.PENDING).update(
+        status=EvaluationStatus.SKIPPED, reason=reason, finished_at=now
+    )
 
 
 def reopen(*, letter: DeadLetter, now: datetime) -> None:
@@ -179,9 +178,7 @@ def _close(evaluation: Evaluation, *, now: datetime | None) -> None:
     )
 
 
-def _tell(
-    evaluation: Evaluation, *, enrichment: Enrichment, actor: str, now: datetime
-) -> None:
+def _tell(evaluation: Evaluation, *, enrichment: Enrichment, actor: str, now: datetime) -> None:
     pipeline.record(
         trace=evaluation.signal.event_id,
         verb="MODEL_DONE",

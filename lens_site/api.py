@@ -14,11 +14,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.auth import scope
+from access.auth import identity_of, scope
 from access.types import Scope
 from decisions import deliberation as decisions
 from decisions.serializers import decision_json
 from enrichment import queries as enrichment
+from enrichment.models import Enrichment
 from evaluation import queries as evaluation
 from evaluation.serializers import evaluation_json
 from pipeline import queries as pipeline
@@ -62,7 +63,7 @@ class SignalView(APIView):
     def get(self, request: Request, event_id: UUID) -> Response:
         signal = find_signal(event_id)
         facts = enrichment.get_enrichment(event_id=event_id, run=signal.run)
-        with_texts = request.auth.allows(Scope.OPS)
+        with_texts = identity_of(request).allows(Scope.OPS)
         rows = evaluation.list_evaluations(signal=signal)
         return Response(
             {
@@ -80,7 +81,7 @@ class SignalView(APIView):
         )
 
 
-def _summary(facts: Any) -> dict[str, Any]:
+def _summary(facts: Enrichment) -> dict[str, Any]:
     return {
         "profile": facts.profile,
         "profile_version": facts.profile_version,
@@ -148,7 +149,7 @@ class LettersView(APIView):
         operation_id="list_dead_letters",
         tags=["dead letters"],
         summary="List dead letters, newest first",
-        parameters=[LetterQuery],
+        parameters=[LetterQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
         responses=LetterPage,
     )
     def get(self, request: Request) -> Response:
@@ -188,7 +189,7 @@ class RetryView(APIView):
     )
     def post(self, request: Request, letter_id: UUID) -> Response:
         letter = _find_letter(letter_id)
-        conveyor.retry_letter(letter=letter, actor=request.auth.name, now=timezone.now())
+        conveyor.retry_letter(letter=letter, actor=identity_of(request).name, now=timezone.now())
         return Response(_letter_json(_find_letter(letter_id)))
 
 
@@ -209,7 +210,7 @@ class ResolveView(APIView):
         body = parse_query(NoteBody, request.data if isinstance(request.data, dict) else {})
         letter = _find_letter(letter_id)
         conveyor.resolve_letter(
-            letter=letter, actor=request.auth.name, note=body.note, at=timezone.now()
+            letter=letter, actor=identity_of(request).name, note=body.note, at=timezone.now()
         )
         return Response(_letter_json(_find_letter(letter_id)))
 

@@ -14,6 +14,4 @@ http = get_asgi_application()
 
 from decisions.routing import websocket_urlpatterns  # noqa: E402  rows exist only after setup
 
-application = ProtocolTypeRouter(
-    {"http": http, "websocket": URLRouter(websocket_urlpatterns)}
-)
+application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})

@@ -14,7 +14,7 @@ environ.Env.read_env(ROOT / ".env", overwrite=False)
 _env = environ.Env()
 
 NAMES: dict[str, str] = {}
-"""Every name that was asked for, with its default as text; the settings table is printed from it."""
+"""Every name that was asked for, with its default; the settings table is printed from it."""
 
 
 def text(name: str, default: str = "") -> str:
@@ -52,9 +52,7 @@ def words(name: str, default: str = "") -> tuple[str, ...]:
 def unknown_names(prefixes: tuple[str, ...]) -> list[str]:
     """List variables that carry one of ``prefixes`` but that nothing has asked for."""
     known = set(NAMES) | {f"{name}_FILE" for name in NAMES}
-    return sorted(
-        name for name in os.environ if name.startswith(prefixes) and name not in known
-    )
+    return sorted(name for name in os.environ if name.startswith(prefixes) and name not in known)
 
 
 def database(url: str) -> dict[str, Any]:

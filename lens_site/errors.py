@@ -72,7 +72,7 @@ class RequestId:
             return self._later(request)
         return self._marked(request, self.get_response(request))
 
-    async def _later(self, request: HttpRequest) -> HttpResponseBase:
+    async def _later(self, request: HttpRequest) -> Any:
         return self._marked(request, await self.get_response(request))  # type: ignore[misc]
 
     @staticmethod
@@ -105,8 +105,7 @@ def problem(
         "code": code,
         "request_id": request_id(request),
         "errors": [
-            {"field": error.field, "code": error.code, "message": error.message}
-            for error in errors
+            {"field": error.field, "code": error.code, "message": error.message} for error in errors
         ],
         **extra,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
@@ -9,7 +11,11 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, Spec
 from lens_site import errors, health
 from lens_site.api import root
 
-PUBLIC = {"authentication_classes": [], "permission_classes": [], "throttle_classes": []}
+PUBLIC: dict[str, list[Any]] = {
+    "authentication_classes": [],
+    "permission_classes": [],
+    "throttle_classes": [],
+}
 
 api_v1 = [
     path("", include("access.urls")),
@@ -37,4 +43,3 @@ urlpatterns = [
 handler400 = "lens_site.errors.bad_request"
 handler404 = "lens_site.errors.not_found"
 handler500 = "lens_site.errors.server_error"
-

@@ -1,3 +1,5 @@
+"""Django's entry of the pipeline room."""
+
 from __future__ import annotations
 
 from django.apps import AppConfig

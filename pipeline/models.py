@@ -33,9 +33,7 @@ class StageRuns(models.QuerySet["StageRun"]):
     def exhausted(self, *, losses_max: int) -> Self:
         """Select what no worker may claim again although nobody holds it."""
         left = Q(status=RunStatus.RUNNING, lease_until__lt=Now()) | Q(status=RunStatus.PENDING)
-        return self.filter(
-            left, Q(attempts__gte=F("attempts_max")) | Q(losses__gte=losses_max)
-        )
+        return self.filter(left, Q(attempts__gte=F("attempts_max")) | Q(losses__gte=losses_max))
 
 
 class StageRun(models.Model):

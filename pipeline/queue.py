@@ -19,7 +19,7 @@ import redis
 import redis.asyncio
 from django.conf import settings
 from django.db import connection, transaction
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError as RedisError  # a face of this door
 from rq import Queue
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
@@ -77,7 +77,9 @@ class Bell:
                 )
         except RedisError as error:
             self._silent_until = time.monotonic() + SILENCE_AFTER_FAULT_S
-            logger.warning("bell %s not rung, workers will look by themselves: %s", self.name, error)
+            logger.warning(
+                "bell %s not rung, workers will look by themselves: %s", self.name, error
+            )
 
 
 @cache
@@ -154,7 +156,7 @@ def forget_worker(name: str) -> None:
     try:
         for worker in SimpleWorker.all(connection=redis_client(), serializer=JSONSerializer):
             if worker.name.rpartition("-")[0] == name:
-                worker.register_death()
+                worker.register_death()  # type: ignore[no-untyped-call]
     except RedisError as error:
         logger.info("worker %s stays listed until its entry expires: %s", name, error)
 

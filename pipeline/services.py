@@ -37,8 +37,13 @@ class LeaseLost(Exception):
 class Wanted(Protocol):
     """What claiming needs to know of a stage."""
 
-    name: str
-    lease_s: float
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+
+    @property
+    def lease_s(self) -> float:
+        """How long a claim holds, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +82,7 @@ def record(
     *, trace: UUID | None, verb: str, actor: str, at: datetime, run: int = 1, **details: Any
 ) -> None:
     """Append one line to the trail."""
-    AuditEvent.objects.create(
-        trace=trace, run=run, at=at, verb=verb, actor=actor, details=details
-    )
+    AuditEvent.objects.create(trace=trace, run=run, at=at, verb=verb, actor=actor, details=details)
 
 
 def announce(event: str, **ids: Any) -> None:
@@ -172,9 +175,7 @@ def give_back(claims: Sequence[Claim]) -> None:
     """Return unfinished work at shutdown, uncounted, so that others take it at once."""
     with transaction.atomic():
         for held in claims:
-            StageRun.objects.filter(
-                id=held.id, token=held.token, status=RunStatus.RUNNING
-            ).update(
+            StageRun.objects.filter(id=held.id, token=held.token, status=RunStatus.RUNNING).update(
                 status=RunStatus.PENDING,
                 attempts=F("attempts") - 1,
                 next_at=Now(),
@@ -278,9 +279,7 @@ def fingerprint(*, stage: str, code: str, reason: str) -> str:
 def resolve_letter(*, letter: DeadLetter, actor: str, note: str, at: datetime) -> None:
     """Close a dead letter without running it again."""
     changed = DeadLetter.objects.filter(id=letter.id).exclude(status=LetterStatus.RESOLVED)
-    if changed.update(
-        status=LetterStatus.RESOLVED, resolved_at=at, resolved_by=actor, note=note
-    ):
+    if changed.update(status=LetterStatus.RESOLVED, resolved_at=at, resolved_by=actor, note=note):
         record(
             trace=letter.trace, verb="RESOLVED", actor=actor, at=at, note=note, stage=letter.stage
         )
@@ -305,8 +304,6 @@ def forget(*, name: str) -> None:
     Heartbeat.objects.filter(name=name).delete()
 
 
-def _from_now(wait: timedelta) -> ExpressionWrapper | Now:
+def _from_now(wait: timedelta) -> ExpressionWrapper[Any] | Now:
     """Return a moment by the database's clock; SQLite's sums are finer than its clock."""
     return Now() if not wait else ExpressionWrapper(Now() + wait, output_field=DateTimeField())
-
-

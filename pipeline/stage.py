@@ -113,7 +113,10 @@ def _settle(item: Finished) -> None:
     if isinstance(result, RetryIn) and item.claim.attempts < item.stage.attempts_max:
         wait = services.postpone(item.claim, result=result, rng=RNG)
         logger.info(
-            "%s of %s again in %.1f s: %s", item.stage.name, item.claim.trace, wait.total_seconds(),
+            "%s of %s again in %.1f s: %s",
+            item.stage.name,
+            item.claim.trace,
+            wait.total_seconds(),
             result.reason,
         )
         return

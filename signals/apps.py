@@ -1,3 +1,5 @@
+"""Django's entry of the signals room."""
+
 from __future__ import annotations
 
 from django.apps import AppConfig

@@ -33,9 +33,7 @@ class Signal(models.Model):
 
     event_id = models.UUIDField(unique=True, default=uuid4)
     run = models.PositiveSmallIntegerField(default=1)
-    status = models.CharField(
-        max_length=9, choices=SignalStatus, default=SignalStatus.ENQUEUED
-    )
+    status = models.CharField(max_length=9, choices=SignalStatus, default=SignalStatus.ENQUEUED)
     reason = models.JSONField(default=dict)
     origin = models.CharField(max_length=6, choices=Origin, default=Origin.LIVE)
     replay = models.ForeignKey(Replay, null=True, on_delete=models.PROTECT)
@@ -87,5 +85,3 @@ class Signal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.direction} {self.event_id}"
-
-

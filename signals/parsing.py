@@ -96,9 +96,7 @@ def _exact(value: Any) -> Decimal:
     if isinstance(value, Decimal) and "." in text:
         text = text.rstrip("0").rstrip(".")
     if not DECIMAL_TEXT.fullmatch(text):
-        raise ValueError(
-            "must be a plain positive decimal below 1e12 with at most 8 decimals"
-        )
+        raise ValueError("must be a plain positive decimal below 1e12 with at most 8 decimals")
     exact = Decimal(text)
     if exact <= 0:
         raise ValueError("must be greater than 0")
@@ -268,9 +266,11 @@ def _is_branch(part: int | str) -> bool:
 
 
 def _code(kind: str) -> str:
-    return {"missing": "required", "extra_forbidden": "unknown_field", "value_error": "invalid"}.get(
-        kind, kind
-    )
+    return {
+        "missing": "required",
+        "extra_forbidden": "unknown_field",
+        "value_error": "invalid",
+    }.get(kind, kind)
 
 
 def _message(kind: str, text: str) -> str:

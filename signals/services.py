@@ -182,9 +182,7 @@ def advance(
 def rerun(*, letter: DeadLetter, now: datetime) -> None:
     """Take a dead signal up again from its beginning, as a new run."""
     rows = Signal.objects.filter(event_id=letter.trace, status=SignalStatus.DEAD)
-    if rows.update(
-        status=SignalStatus.ENQUEUED, run=F("run") + 1, terminal_at=None, reason={}
-    ):
+    if rows.update(status=SignalStatus.ENQUEUED, run=F("run") + 1, terminal_at=None, reason={}):
         signal = Signal.objects.get(event_id=letter.trace)
         pipeline.announce("signal.submitted", signals=[signal], now=now)
 

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from pipeline import queue
 
-LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104  compared, never bound
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -28,7 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     number = int(getattr(config, "workerinput", {}).get("workerid", "gw0")[2:]) + 1
     url = _with_database(settings.REDIS_URL, number)
     settings.REDIS_URL = url
-    settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"] = [url]
+    layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
+    layer["CONFIG"]["hosts"] = [url]
     for entry in settings.RQ_QUEUES.values():
         entry["URL"] = url
     if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
@@ -56,7 +57,7 @@ def _shut_the_network() -> None:
                 raise NetworkForbidden(f"a test tried to reach {host}")
         connect(self, address)
 
-    socket.socket.connect = guarded  # type: ignore[method-assign]
+    socket.socket.connect = guarded  # type: ignore[assignment,method-assign]
 
 
 @pytest.fixture

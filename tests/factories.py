@@ -33,7 +33,7 @@ def make_body(**changes: Any) -> dict[str, Any]:
 
 def make_draft(**changes: Any) -> SignalDraft:
     """Return a draft of a long on BTC at noon."""
-    values = {
+    values: dict[str, Any] = {
         "event_type": EventType.OPEN_SIGNAL,
         "symbol": "BTC",
         "symbol_given": "BTC",

@@ -49,9 +49,7 @@ class Ensemble(Quantitative):
             min_confidence=self.min_confidence,
             min_margin=self.min_margin,
         )
-        action, confidence = (
-            _on_open(ballot, side) if case.is_opening else _on_close(ballot, side)
-        )
+        action, confidence = _on_open(ballot, side) if case.is_opening else _on_close(ballot, side)
         return Verdict(
             action=action,
             confidence=round(confidence, 6),

@@ -138,9 +138,7 @@ def _plans(strength: float, case: Case) -> dict[str, Any]:
     }
 
 
-def _details(
-    scored: EngineScore, confirmed: Confirmation, *, threshold: float
-) -> dict[str, Any]:
+def _details(scored: EngineScore, confirmed: Confirmation, *, threshold: float) -> dict[str, Any]:
     return {
         **scored.to_dict(),
         "score_of_known": scored.score_of_known,

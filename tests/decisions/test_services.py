@@ -43,15 +43,19 @@ def answer(signal: Signal, model: str, action: str | None, **changes: Any) -> No
     row.status = EvaluationStatus.DECIDED if action else EvaluationStatus.ABSTAINED
     row.outcome = AttemptStatus.OK if action else AttemptStatus.TIMEOUT
     row.reason = "" if action else "no answer"
-    row.verdict = action and {
-        "action": action,
-        "confidence": 0.8,
-        "reasons": ["bullish_trend"],
-        "size_pct": 50.0,
-        "entry_plan": None,
-        "risk_plan": None,
-        "invalidation": None,
-    } | changes
+    row.verdict = (
+        action
+        and {
+            "action": action,
+            "confidence": 0.8,
+            "reasons": ["bullish_trend"],
+            "size_pct": 50.0,
+            "entry_plan": None,
+            "risk_plan": None,
+            "invalidation": None,
+        }
+        | changes
+    )
     row.finished_at = LATER
     row.save()
     facts = Enrichment.objects.get(event_id=signal.event_id)

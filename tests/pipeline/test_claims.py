@@ -61,9 +61,7 @@ def test_open_work_is_claimed_once() -> None:
 def test_opening_the_same_work_twice_is_harmless() -> None:
     subject = open_one()
 
-    services.open_runs(
-        [Opening(stage="enrich", subject=subject, trace=subject, attempts_max=3)]
-    )
+    services.open_runs([Opening(stage="enrich", subject=subject, trace=subject, attempts_max=3)])
 
     assert StageRun.objects.count() == 1
 
@@ -143,7 +141,9 @@ def test_postponed_work_keeps_its_reason_and_comes_back_when_due() -> None:
     open_one()
     [run] = claim()
 
-    wait = services.postpone(run, result=RetryIn("429", code="RATE_LIMITED", after_s=7), rng=Random(1))
+    wait = services.postpone(
+        run, result=RetryIn("429", code="RATE_LIMITED", after_s=7), rng=Random(1)
+    )
 
     row = StageRun.objects.get()
     assert wait == timedelta(seconds=7)

@@ -9,9 +9,7 @@ from pipeline.retry import backoff
 
 
 def wait_ms(attempt: int, after_s: float | None = None, seed: int = 1) -> float:
-    wait = backoff(
-        attempt=attempt, base_ms=2_000, max_ms=30_000, after_s=after_s, rng=Random(seed)
-    )
+    wait = backoff(attempt=attempt, base_ms=2_000, max_ms=30_000, after_s=after_s, rng=Random(seed))
     return wait / timedelta(milliseconds=1)
 
 

@@ -66,9 +66,9 @@ def _own_bell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def open_errands(count: int, **changes: Any) -> list[UUID]:
     subjects = [uuid4() for _ in range(count)]
+    usual: dict[str, Any] = {"stage": "errand", "attempts_max": 3}
     services.open_runs(
-        Opening(**({"stage": "errand", "subject": s, "trace": s, "attempts_max": 3} | changes))
-        for s in subjects
+        Opening(**(usual | changes), subject=subject, trace=subject) for subject in subjects
     )
     return subjects
 

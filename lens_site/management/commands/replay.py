@@ -46,7 +46,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
 
-    def handle(self, **options: Any) -> None:  # noqa: ANN401  Django's signature
+    def handle(self, **options: Any) -> None:
         terminal = Terminal(self.stdout, as_json=options["json"])
         order = Order(
             path=options["candles"],
