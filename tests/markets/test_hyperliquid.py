@@ -36,7 +36,7 @@ class Ledger:
         self.spent -= reserved - spent
 
 
-def recorded(name: str) -> Any:  # noqa: ANN401  recorded JSON
+def recorded(name: str) -> Any:
     return json.loads((FIXTURES / f"{name}.json").read_text())["response"]
 
 

@@ -191,14 +191,16 @@ async def test_a_real_recording_is_sliced_in_microseconds(market_data: Path) -> 
     as_of = datetime(2022, 1, 10, 12, 7, tzinfo=UTC)
     series = await provider.candles(symbol="BTC", timeframe="1h", count=200, as_of=as_of)
 
-    began = time.perf_counter()
-    for _ in range(500):
-        series = await provider.candles(symbol="BTC", timeframe="1h", count=200, as_of=as_of)
-    took_us = (time.perf_counter() - began) / 500 * 1e6
+    rounds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        for _ in range(50):
+            series = await provider.candles(symbol="BTC", timeframe="1h", count=200, as_of=as_of)
+        rounds.append((time.perf_counter() - began) / 50 * 1e6)
 
     assert len(series.bars) == 200
     assert series.bars.close_ms[-1] == datetime(2022, 1, 10, 12, tzinfo=UTC).timestamp() * 1000
-    assert took_us < 500
+    assert min(rounds) < 200
 
 
 async def test_real_funding_is_found_beside_its_candles(market_data: Path) -> None:
