@@ -65,6 +65,14 @@ def test_a_clock_that_was_set_back_earns_nothing(bucket: Budget | LocalBuckets) 
     assert take(bucket, at_s=101).allowed
 
 
+def test_a_clock_that_was_set_back_costs_nothing(bucket: Budget | LocalBuckets) -> None:
+    take(bucket, at_s=100)
+
+    allowed = [take(bucket, at_s=at_s).allowed for at_s in (0, 100, 100)]
+
+    assert allowed == [True, True, False]
+
+
 def test_owners_do_not_share_a_bucket(bucket: Budget | LocalBuckets) -> None:
     for _ in range(3):
         take(bucket, at_s=0)

@@ -236,6 +236,7 @@ def test_rotation_leaves_both_keys_open_for_the_overlap(make_key: MakeKey) -> No
 
 def test_rotation_without_overlap_ends_the_old_key_at_once(make_key: MakeKey) -> None:
     key, old = make_key()
+    authenticate(old)
 
     services.rotate_key(key=key, actor="test", now=NOON, overlap=timedelta(0))
 
