@@ -39,6 +39,11 @@ class Places:
         return self.var / "log"
 
     @property
+    def static(self) -> Path:
+        """Return the directory of collected static files, which web expects to exist."""
+        return self.var / "static"
+
+    @property
     def secrets(self) -> Path:
         """Return the file of generated secrets."""
         return self.var / "secret.env"
@@ -81,7 +86,7 @@ def make_private(where: Places) -> None:
     :raises NotOurs: when they cannot be created or belong to somebody else.
     """
     try:
-        for path in (where.var, where.run, where.log):
+        for path in (where.var, where.run, where.log, where.static):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(where.var.stat().st_mode) & 0o077:
             where.var.chmod(0o700)

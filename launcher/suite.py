@@ -116,6 +116,7 @@ class Suite:
         )
         self._screen.done("packages", str(installed))
         with _short_directory() as directory:
+            make_private(Places(root=self._where.root, var=directory))
             plain = suite_environment(self._where, directory)
             for step in static_steps(self._where):
                 if self._is_wanted(step.name):
