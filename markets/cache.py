@@ -250,6 +250,9 @@ class SharedCache:
                 break
             await asyncio.sleep(POLL_S)
         try:
+            shared = await self._from_others(shelf, key, name)
+            if shared is not None and is_usable(shared):
+                return shared  # it came between our look and our turn
             value = await fetch(shared or shelf.get(key, now_s=self._clock()))
             shelf.put(key, value, fresh_until_s=self._clock() + shelf.fresh_s)
             await self._store.put(name, shelf.encode(value), fresh_s=shelf.fresh_s)

@@ -10,7 +10,7 @@ from markets import parsing
 from markets.breaker import Circuit, circuit_key, circuit_of, own_circuit
 from markets.cache import PREFIX
 from markets.types import CircuitPhase, ProviderState
-from pipeline.queue import RedisError, redis_client  # type: ignore[attr-defined]
+from pipeline.queue import RedisError, redis_client
 
 
 def provider_states() -> tuple[ProviderState, ...]:

@@ -26,7 +26,7 @@ from markets.providers.base import (
 from markets.providers.recorded import BadRecording, load_candles
 from markets.types import CandleSeries, Derivatives, OrderBook, Quote, RecordingSpan
 from pipeline.plugins import build_plugins
-from pipeline.queue import RedisError, async_redis_client  # type: ignore[attr-defined]
+from pipeline.queue import RedisError, async_redis_client
 from quant.types import TIMEFRAMES
 
 __all__ = [

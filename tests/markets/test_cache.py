@@ -174,6 +174,24 @@ async def test_processes_that_ask_at_once_share_one_fetch(
     assert set(words) == {"word 1"}
 
 
+async def test_a_value_that_came_just_before_our_turn_is_taken(
+    redis_store: Callable[[], SharedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other, source = redis_store(), redis_store(), Source()
+    take_turn = store.take_turn
+
+    async def late(key: str, *, token: str) -> bool:
+        await other.put(key, b"theirs", fresh_s=5)
+        return await take_turn(key, token=token)
+
+    monkeypatch.setattr(store, "take_turn", late)
+    word = await SharedCache(store=store).fresh(text_shelf(), "k", source)
+
+    assert word == "theirs"
+    assert source.calls == 0
+    assert await other.take_turn("word:k", token="next")
+
+
 async def test_a_holder_that_died_keeps_nobody_waiting_for_long(
     redis_store: Callable[[], SharedStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
