@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
+from enrichment.parsing import plain_text
 from enrichment.types import Needs, Snapshot
 from markets.services import (
     BadMarketData,
@@ -21,6 +22,7 @@ from quant.candles import closed_at
 T = TypeVar("T")
 Dated = TypeVar("Dated", OrderBook, Derivatives)
 Refusal = MarketDataUnavailable | BadMarketData | UnknownInstrument
+FAULT_MAX_CHARS = 200
 REFUSALS = (MarketDataUnavailable, BadMarketData, UnknownInstrument)
 
 
@@ -59,7 +61,11 @@ async def gather(
         candles={key: got for key, got in series.items() if isinstance(got, CandleSeries)},
         book=None if isinstance(book, REFUSALS) else book,
         derivatives=None if isinstance(derivatives, REFUSALS) else derivatives,
-        faults={key: str(got) for key, got in everything.items() if isinstance(got, REFUSALS)},
+        faults={
+            key: plain_text(str(got), most=FAULT_MAX_CHARS)
+            for key, got in everything.items()
+            if isinstance(got, REFUSALS)
+        },
     )
 
 

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from enrichment import services
+from enrichment.parsing import plain_text
 from enrichment.services import BadPolicy, Work
 from enrichment.types import Facts
 from markets.services import BadMarketData, BadRecording, MarketDataUnavailable
@@ -19,6 +20,8 @@ from pipeline.models import StageRun
 from pipeline.stage import Stage
 from pipeline.types import Claim, Done, GiveUp, Result, RetryIn
 from signals.services import expire
+
+REASON_MAX_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,19 @@ async def perform(work: Work) -> Result:
     try:
         facts = await services.gather_facts(work=work, now=now)
     except BadRecording as error:
-        return GiveUp(str(error), code="BAD_RECORDING")
+        return GiveUp(_told(error), code="BAD_RECORDING")
     except BadPolicy as error:
-        return GiveUp(f"the policy in force is broken: {error}", code="BAD_POLICY")
+        return GiveUp(f"the policy in force is broken: {_told(error)}", code="BAD_POLICY")
     except MarketDataUnavailable as error:
-        return RetryIn(str(error), code="MARKET_DATA_UNAVAILABLE", after_s=error.retry_after_s)
+        return RetryIn(_told(error), code="MARKET_DATA_UNAVAILABLE", after_s=error.retry_after_s)
     except BadMarketData as error:
-        return RetryIn(str(error), code="BAD_MARKET_DATA")
+        return RetryIn(_told(error), code="BAD_MARKET_DATA")
     return Done(replace(facts, duration_ms=int((time.perf_counter() - started) * 1000)))
+
+
+def _told(error: Exception) -> str:
+    """Return the message as it can be stored and shown, whatever the provider put into it."""
+    return plain_text(str(error), most=REASON_MAX_CHARS)
 
 
 def settle(claim: Claim, work: Work, value: Facts | Lapsed, now: datetime) -> None:

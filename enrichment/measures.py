@@ -53,8 +53,11 @@ def measure(
     snapshot: Snapshot, *, profile: Profile, entry_price: float, limits: Limits
 ) -> dict[str, Measured]:
     """Return the measured parts of the payload by their keys."""
+    wanted = profile.bars_needed()
     frames = {
-        timeframe: _timeframe(snapshot, timeframe, profile=profile, limits=limits)
+        timeframe: _timeframe(
+            snapshot, timeframe, uses=profile.indicators, wanted=wanted[timeframe], limits=limits
+        )
         for timeframe in profile.timeframes
     }
     return {
@@ -172,16 +175,22 @@ def _imbalance(book: OrderBook, *, mid: float, within_pct: float = math.inf) -> 
     return (bid - ask) / (bid + ask) if bid + ask > 0.0 else None
 
 
-def _timeframe(snapshot: Snapshot, timeframe: str, *, profile: Profile, limits: Limits) -> Measured:
+def _timeframe(
+    snapshot: Snapshot,
+    timeframe: str,
+    *,
+    uses: Sequence[IndicatorUse],
+    wanted: int,
+    limits: Limits,
+) -> Measured:
     path = f"ta.timeframes.{timeframe}"
     series = snapshot.candles.get(timeframe)
     if series is None or not len(series.bars):
         return Measured(flags=_absent(path, snapshot.faults.get(f"candles.{timeframe}")))
-    wanted = profile.bars_needed()[timeframe]
     bars = series.bars[-wanted:]  # not more, so that what else is gathered changes no average
     if not are_candles(bars):
         return Measured(flags=QualityFlags(out_of_range=(path,)))
-    columns = _last_columns(bars, profile.indicators)
+    columns = _last_columns(bars, uses)
     wrong = tuple(name for name, value in columns.items() if not _is_possible(name, value))
     closed_at = _closed_at(bars)
     values = {name: None if name in wrong else value for name, value in columns.items()}

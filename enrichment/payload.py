@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from enrichment.measures import moment
+from enrichment.parsing import plain_text
 from enrichment.types import Measured, QualityFlags
 from quant.types import TIMEFRAMES
 from signals.models import Signal
@@ -85,13 +85,6 @@ def payload_of(
             break
         shrink(payload)
     return canonical(payload)
-
-
-def plain_text(text: str, *, most: int) -> str:
-    """Return the text on one line, without control or invisible characters, cut to ``most``."""
-    visible = "".join(" " if unicodedata.category(each)[0] == "C" else each for each in text)
-    line = " ".join(visible.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def _size(value: object) -> int:

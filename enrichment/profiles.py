@@ -148,7 +148,7 @@ def _chain(name: str, definitions: Mapping[str, Definition]) -> list[str]:
 
 
 def _merged(base: Mapping[str, Any], over: Definition) -> dict[str, Any]:
-    merged = {**base, **{key: over[key] for key in over if key != "extends"}}
+    merged = {**base, **over}
     for key in ("timeframes", "market", "derivatives", "book_imbalance_pct"):
         if key in base and key in over:
             merged[key] = list(dict.fromkeys([*base[key], *over[key]]))

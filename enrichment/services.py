@@ -13,10 +13,11 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from enrichment import gates, payload, queries
-from enrichment.gathering import gather
+from enrichment.gathering import FAULT_MAX_CHARS, gather
 from enrichment.measures import drift_bps, measure
 from enrichment.model_facts import ModelNeeds, model_facts, needs_of
 from enrichment.models import Enrichment, FeatureProfile, Policy
+from enrichment.parsing import plain_text
 from enrichment.policy import BUILT_IN, TradingPolicy, constraints_for, parse_policy
 from enrichment.profiles import BUILT_INS, Definition, Profile, resolve
 from enrichment.types import (
@@ -183,7 +184,10 @@ async def gather_facts(*, work: Work, now: datetime) -> Facts:
             patience_s=settings.ENRICH_DEADLINE_MS / 1000 * PATIENCE_SHARE,
         )
     except UnknownInstrument as refusal:
-        return draft.facts(snapshot=None, passed=(age, draft.symbol_gate(str(refusal))))
+        return draft.facts(
+            snapshot=None,
+            passed=(age, draft.symbol_gate(plain_text(str(refusal), most=FAULT_MAX_CHARS))),
+        )
     facts = draft.facts(snapshot=snapshot, passed=(age, *draft.market_gates(snapshot)))
     return replace(facts, provider_weight=max(0, draft.market.weight_used - spent))
 

@@ -55,7 +55,7 @@ class Script:
 def make_book(*, mid: float = 42_010.0, reach: float = 0.06, **changes: Any) -> OrderBook:
     """Return a book with twice as much to buy as to sell, out to ``reach`` of the mid."""
     steps = np.linspace(0.0001, reach, 40)
-    values = {
+    values: dict[str, Any] = {
         "symbol": "BTC",
         "bids": tuple((float(mid * (1 - step)), 2.0) for step in steps),
         "asks": tuple((float(mid * (1 + step)), 1.0) for step in steps),

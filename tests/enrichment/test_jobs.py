@@ -12,11 +12,11 @@ from pytest_django.fixtures import Settings
 
 from enrichment import jobs, services
 from enrichment.jobs import ENRICH, Lapsed
-from enrichment.models import Enrichment
+from enrichment.models import Enrichment, Policy
 from enrichment.payload import canonical, sha256_of
 from markets.services import BadMarketData, BadRecording, MarketDataUnavailable
 from pipeline.models import AuditEvent, DeadLetter, StageRun
-from pipeline.types import Done, GiveUp, Result, RetryIn
+from pipeline.types import Claim, Done, GiveUp, Result, RetryIn
 from signals.models import Signal
 from signals.services import submit_signals
 from tests.enrichment.market import Script
@@ -57,8 +57,11 @@ def submit(script: Script, heard: list[dict[str, Any]], now: datetime) -> Callab
     script.last_close = now
 
     def submit(**changes: Any) -> Signal:
-        values = {"ts_utc": now - timedelta(seconds=2), "entry_price": Decimal(42_000)} | changes
-        submit_signals(submissions=[make_submission(**values)], now=now)
+        values: dict[str, Any] = {
+            "ts_utc": now - timedelta(seconds=2),
+            "entry_price": Decimal(42_000),
+        }
+        submit_signals(submissions=[make_submission(**(values | changes))], now=now)
         return Signal.objects.latest("id")
 
     return submit
@@ -157,7 +160,7 @@ def test_a_signal_cancelled_meanwhile_is_left_alone(
     Signal.objects.update(status="CANCELLED")
 
     run = StageRun.objects.get()
-    claim = services.Claim(
+    claim = Claim(
         id=run.id,
         stage=run.stage,
         subject=run.subject,
@@ -180,7 +183,7 @@ def test_a_signal_cancelled_meanwhile_is_left_alone(
             RetryIn("429", code="MARKET_DATA_UNAVAILABLE", after_s=7.0),
         ),
         (MarketDataUnavailable("500"), RetryIn("500", code="MARKET_DATA_UNAVAILABLE")),
-        (BadMarketData("{}"), RetryIn("{}", code="BAD_MARKET_DATA")),
+        (BadMarketData("{}\x00\ud800!"), RetryIn("{} !", code="BAD_MARKET_DATA")),
         (BadRecording("line 3"), GiveUp("line 3", code="BAD_RECORDING")),
     ],
 )
@@ -194,7 +197,7 @@ def test_each_fault_of_the_market_has_its_answer(
 
 def test_a_broken_policy_is_for_an_operator(submit: Callable[..., Signal], now: datetime) -> None:
     signal = submit()
-    services.Policy.objects.update(definition={"max_leverage": -1})
+    Policy.objects.update(definition={"max_leverage": -1})
 
     result = performed(signal, at=now)
 

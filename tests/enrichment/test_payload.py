@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from enrichment.payload import PAYLOAD_MAX_BYTES, canonical, payload_of, plain_text, sha256_of
+from enrichment.parsing import plain_text
+from enrichment.payload import PAYLOAD_MAX_BYTES, canonical, payload_of, sha256_of
 from enrichment.policy import BUILT_IN, constraints_for, parse_policy
 from enrichment.types import Measured, QualityFlags
 from signals.models import Signal
@@ -20,7 +21,7 @@ FRAMES = ("15m", "1h", "4h")
 
 
 def unstored(**changes: Any) -> Signal:
-    values = {
+    values: dict[str, Any] = {
         "event_type": EventType.OPEN_SIGNAL,
         "symbol": "BTC",
         "direction": Direction.LONG,

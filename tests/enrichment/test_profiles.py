@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from enrichment.profiles import BUILT_INS, Definition, Profile, resolve
+from enrichment.profiles import (
+    BUILT_INS,
+    DERIVATIVE_FIELDS,
+    Definition,
+    LevelsUse,
+    Profile,
+    resolve,
+)
 from enrichment.types import BadDefinition
 
 HOUSE = ("15m", "1h", "4h")
@@ -38,9 +45,8 @@ def test_each_profile_has_all_that_it_extends() -> None:
 
     assert perps.indicators == full.indicators == base.indicators
     assert perps.derivatives == full.derivatives
-    assert len(full.derivatives) == 6
-    assert full.levels is not None
-    assert (full.levels.lookback, full.levels.sensitivity, full.levels.most) == (100, 0.02, 5)
+    assert set(full.derivatives) == set(DERIVATIVE_FIELDS)
+    assert full.levels == LevelsUse(timeframe="1h", lookback=100, sensitivity=0.02, most=5)
     assert full.book_imbalance_pct == (1, 2, 5)
     assert full.lineage == ("full_v1 v1", "crypto_perps_v1 v1", "trend_follow_v1 v1")
 
