@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from pytest_django import Settings
 
 from access import services as access
 from access.types import KeyDraft, Scope
@@ -18,7 +19,7 @@ SIGNAL_FIELDS = {"symbol", "event_type", "source", "origin"}
 
 
 @pytest.fixture(autouse=True)
-def _own_house(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_house(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Look often, ring no bell but those of the test, remember no key of another test."""
     settings.WS_POLL_S = 0.02
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -30,7 +31,7 @@ def _own_house(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     access.forget_everything()
 
 
-def publish_one(**changes: Any) -> Decision:
+def publish_one(**changes: object) -> Decision:
     """Return a decision that was published just now, on a signal of its own."""
     of_signal = {name: changes.pop(name) for name in SIGNAL_FIELDS & set(changes)}
     decision = make_decision(make_signal(**of_signal), **changes)
@@ -40,13 +41,13 @@ def publish_one(**changes: Any) -> Decision:
 
 
 @pytest.fixture
-def publish(transactional_db: None) -> Publish:
+def publish(db: None) -> Publish:
     """Return an awaitable that publishes one decision."""
     return sync_to_async(publish_one)
 
 
 @pytest.fixture
-def make_key(transactional_db: None) -> Callable[..., str]:
+def make_key(db: None) -> Callable[..., str]:
     """Return a maker of keys, as their plain text."""
 
     def make(*scopes: str) -> str:

@@ -38,9 +38,9 @@ class Subscriber(WebsocketCommunicator):  # type: ignore[misc]
         named = [(b"x-api-key", key.encode())] if key else []
         super().__init__(URLRouter(websocket_urlpatterns), path, headers=[*named, *headers])
         self.scope["client"] = ["127.0.0.1", 5000]
-        self._output_queue = asyncio.Queue(maxsize=room)
+        self._output_queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=room)
 
-    async def say(self, **message: Any) -> None:
+    async def say(self, **message: object) -> None:
         await self.send_input({"type": "websocket.receive", "text": orjson.dumps(message).decode()})
 
     async def hear(self, *, timeout: float = 3) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Subscriber(WebsocketCommunicator):  # type: ignore[misc]
         message: dict[str, Any] = orjson.loads(output["text"])
         return message
 
-    async def subscribe(self, **wanted: Any) -> dict[str, Any]:
+    async def subscribe(self, **wanted: object) -> dict[str, Any]:
         await self.say(action="subscribe", **wanted)
         return await self.hear()
 
@@ -61,7 +61,8 @@ class Subscriber(WebsocketCommunicator):  # type: ignore[misc]
     async def hears_nothing(self) -> bool:
         """Say whether nothing comes before the answer to a ping, and nothing right after."""
         await self.say(action="ping")
-        return (await self.hear())["type"] == "pong" and await self.receive_nothing(0.1)
+        answer = await self.hear()
+        return answer["type"] == "pong" and bool(await self.receive_nothing(0.1))
 
     async def closing(self) -> tuple[int, list[dict[str, Any]]]:
         """Return the code the socket is closed with, and what was said until then."""
@@ -74,9 +75,15 @@ class Subscriber(WebsocketCommunicator):  # type: ignore[misc]
 
 
 @asynccontextmanager
-async def dialled(key: str | None = None, **options: Any) -> AsyncIterator[Subscriber]:
+async def dialled(
+    key: str | None = None,
+    *,
+    path: str = "/ws/decisions",
+    headers: Sequence[Header] = (),
+    room: int = 0,
+) -> AsyncIterator[Subscriber]:
     """Open a socket, and hang up at the end."""
-    subscriber = Subscriber(key=key, **options)
+    subscriber = Subscriber(key=key, path=path, headers=headers, room=room)
     accepted, _ = await subscriber.connect(timeout=3)
     assert accepted
     try:
@@ -86,8 +93,8 @@ async def dialled(key: str | None = None, **options: Any) -> AsyncIterator[Subsc
 
 
 @asynccontextmanager
-async def connected(key: str, **options: Any) -> AsyncIterator[Subscriber]:
+async def connected(key: str, *, room: int = 0) -> AsyncIterator[Subscriber]:
     """Open a socket that is known to be let in."""
-    async with dialled(key, **options) as subscriber:
+    async with dialled(key, room=room) as subscriber:
         assert (await subscriber.hear())["type"] == "connected"
         yield subscriber

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.test import Client
+from pytest_django import Settings
 
 from access import services as access
 from access.models import ApiKey
-from decisions import consumers, feed, queries
+from decisions import consumers, feed
 from decisions.feed import SEATS
+from pipeline.models import AuditEvent
 from tests.decisions.conftest import Publish
 from tests.decisions.subscriber import Subscriber, connected, dialled
 from tests.factories import NOON, make_decision, make_evaluation, make_signal
@@ -205,7 +209,7 @@ async def test_a_model_that_decided_once_is_known_although_it_is_asked_no_more(
 
 
 async def test_changing_filters_goes_on_from_the_same_place(
-    key: str, publish: Publish, settings: Any
+    key: str, publish: Publish, settings: Settings
 ) -> None:
     async with connected(key) as client:
         await client.subscribe(filters={"symbol": "ETH"})
@@ -243,7 +247,7 @@ def tell_of_an_abstention_and_an_end() -> None:
         ("ENRICHED", {}),
         ("EXPIRED", {"gate": "validity"}),
     ):
-        queries.AuditEvent.objects.create(
+        AuditEvent.objects.create(
             trace=signal.event_id, verb=verb, actor="lens", at=NOON, details=details
         )
 
@@ -326,7 +330,7 @@ async def test_a_binary_message_is_answered_and_the_subscription_stays(
         assert (await client.hear())["seq"] == 1
 
 
-async def test_an_oversized_message_closes_the_socket(key: str, settings: Any) -> None:
+async def test_an_oversized_message_closes_the_socket(key: str, settings: Settings) -> None:
     settings.WS_MAX_MESSAGE_BYTES = 100
 
     async with connected(key) as client:
@@ -347,7 +351,7 @@ async def test_unknown_actions_are_borne_nine_times(key: str) -> None:
     assert [message["code"] for message in said] == ["UNKNOWN_ACTION"] * 10
 
 
-async def test_a_flood_is_refused_and_then_closed(key: str, settings: Any) -> None:
+async def test_a_flood_is_refused_and_then_closed(key: str, settings: Settings) -> None:
     settings.WS_MAX_MESSAGES_PER_S = 5
 
     async with connected(key) as client:
@@ -383,7 +387,7 @@ async def test_a_key_in_the_query_opens_the_socket(key: str) -> None:
         assert (await client.hear())["type"] == "connected"
 
 
-async def test_a_key_in_the_query_can_be_switched_off(key: str, settings: Any) -> None:
+async def test_a_key_in_the_query_can_be_switched_off(key: str, settings: Settings) -> None:
     settings.WS_ALLOW_QUERY_KEY = False
 
     async with dialled(path=f"/ws/decisions?api_key={key}") as client:
@@ -467,7 +471,7 @@ async def test_a_wrong_key_at_the_door_is_accepted_and_closed_with_4401(
     assert said[0]["code"] == "UNAUTHORIZED"
 
 
-async def test_no_key_in_time_closes_with_4408(transactional_db: None, settings: Any) -> None:
+async def test_no_key_in_time_closes_with_4408(transactional_db: None, settings: Settings) -> None:
     settings.WS_AUTH_TIMEOUT_S = 0.05
 
     async with dialled() as client:
@@ -498,7 +502,7 @@ async def test_a_revoked_key_closes_its_open_socket(
 
 
 async def test_a_full_server_closes_with_4429_until_somebody_leaves(
-    key: str, settings: Any
+    key: str, settings: Settings
 ) -> None:
     settings.WS_MAX_CONNECTIONS = 1
 
@@ -509,7 +513,7 @@ async def test_a_full_server_closes_with_4429_until_somebody_leaves(
 
 
 async def test_one_key_holds_only_so_many_sockets(
-    key: str, make_key: Callable[..., str], settings: Any
+    key: str, make_key: Callable[..., str], settings: Settings
 ) -> None:
     settings.WS_MAX_CONNECTIONS_PER_KEY = 1
     other = await sync_to_async(make_key)("stream")
@@ -544,7 +548,7 @@ async def test_a_ping_is_answered_with_the_last_number(key: str, publish: Publis
 
 
 async def test_the_heartbeat_moves_the_place_of_a_subscriber_that_nothing_matched(
-    key: str, publish: Publish, settings: Any
+    key: str, publish: Publish, settings: Settings
 ) -> None:
     settings.WS_HEARTBEAT_S = 0.05
 
@@ -559,7 +563,7 @@ async def test_the_heartbeat_moves_the_place_of_a_subscriber_that_nothing_matche
     assert ping["head_seq"] == ping["after_seq"] == 1
 
 
-async def test_the_heartbeat_owes_no_answer_but_takes_one(key: str, settings: Any) -> None:
+async def test_the_heartbeat_owes_no_answer_but_takes_one(key: str, settings: Settings) -> None:
     settings.WS_HEARTBEAT_S = 0.05
 
     async with connected(key) as client:
@@ -574,7 +578,7 @@ async def test_the_heartbeat_owes_no_answer_but_takes_one(key: str, settings: An
 
 
 async def test_a_client_that_falls_behind_its_buffer_gets_goodbye(
-    key: str, settings: Any, publish: Publish, monkeypatch: pytest.MonkeyPatch
+    key: str, settings: Settings, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.WS_BUFFER_MESSAGES = 5
     monkeypatch.setattr(consumers.DecisionsConsumer, "slow_s", 0.05)
@@ -598,7 +602,7 @@ async def test_a_client_that_falls_behind_its_buffer_gets_goodbye(
 
 
 async def test_a_batch_larger_than_the_buffer_does_no_harm_to_a_client_that_reads(
-    key: str, settings: Any, publish: Publish, monkeypatch: pytest.MonkeyPatch
+    key: str, settings: Settings, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.WS_BUFFER_MESSAGES = 5
     monkeypatch.setattr(consumers.DecisionsConsumer, "slow_s", 0.05)
@@ -658,9 +662,6 @@ async def test_daphnes_transport_shuts_and_opens_the_valve() -> None:
         def registerProducer(self, producer: consumers.Valve, streaming: bool) -> None:  # noqa: N802
             assert streaming
             self.producer = producer
-
-    import asyncio
-    from functools import partial
 
     async def reply(protocol: Protocol, message: dict[str, Any]) -> None: ...
 
