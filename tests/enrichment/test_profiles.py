@@ -47,7 +47,7 @@ def test_each_profile_has_all_that_it_extends() -> None:
     assert perps.derivatives == full.derivatives
     assert set(full.derivatives) == set(DERIVATIVE_FIELDS)
     assert full.levels == LevelsUse(timeframe="1h", lookback=100, sensitivity=0.02, most=5)
-    assert full.book_imbalance_pct == (1, 2, 5)
+    assert list(full.book_imbalance_pct) == [1, 2, 5]
     assert full.lineage == ("full_v1 v1", "crypto_perps_v1 v1", "trend_follow_v1 v1")
 
 
