@@ -40,7 +40,6 @@ def manage(where: Places, screen: Screen, arguments: Sequence[str]) -> int:
     return programs.call(
         [where.python, where.manage, *arguments],
         environment=child_environment(where, redis=redis),
-        cwd=where.root,
     )
 
 

@@ -67,12 +67,11 @@ def run(
         return subprocess.CompletedProcess(late.cmd, TOO_LATE, complaint)
 
 
-def call(command: Sequence[str | Path], *, environment: Mapping[str, str], cwd: Path) -> int:
-    """Run a program on this terminal and return its code; Ctrl-C is its to answer."""
+def call(command: Sequence[str | Path], *, environment: Mapping[str, str]) -> int:
+    """Run a program here, on this terminal, and return its code; Ctrl-C is its to answer."""
     process = subprocess.Popen(  # noqa: S603 - fixed programs, never a shell
         [str(part) for part in command],
         env=environment,
-        cwd=cwd,
         preexec_fn=tied_to_us(signal.SIGTERM),
     )
     interrupted = 0

@@ -32,6 +32,8 @@ elif verb == "replay":
     print("judged 0 signals")
 elif verb == "fail":
     sys.exit(3)
+elif verb == "where":
+    print(os.getcwd())
 elif verb == "tell":
     print(json.dumps({name: os.environ.get(name) for name in sys.argv[2:]}))
 else:
@@ -76,10 +78,13 @@ class Desk:
         plain = {"PATH": os.environ["PATH"], "HOME": str(self.where.root), "NO_COLOR": "1"}
         return plain | {"PROVIDER_PRIMARY": "simulated"}
 
-    def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        self, *arguments: str, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(self.where.root / "lens"), *arguments],
             env=self.environment | variables,
+            cwd=cwd,
             capture_output=True,
             text=True,
             timeout=60,

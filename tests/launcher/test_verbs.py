@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,12 @@ def test_replay_uses_the_desk_that_runs(desk: Desk) -> None:
     assert answer.stdout == "judged 0 signals\n"
     assert "starting one" not in answer.stderr
     assert before["pid"] == after["pid"]
+
+
+def test_commands_run_where_the_person_stands(desk: Desk, tmp_path: Path) -> None:
+    answer = desk.call("manage", "where", cwd=tmp_path)
+
+    assert answer.stdout == f"{tmp_path}\n"
 
 
 def test_keys_need_a_database_first(desk: Desk) -> None:
