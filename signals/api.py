@@ -287,7 +287,7 @@ def timeline_json(signal: Signal) -> list[dict[str, Any]]:
 
 
 def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("Idempotency-Key") or request.headers.get("X-Idempotency-Key")
+    key = request.headers.get("Idempotency-Key", request.headers.get("X-Idempotency-Key"))
     if key is None:
         return None
     if not KEY_TEXT.fullmatch(key):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.conf import settings
+from rest_framework.test import APIClient
 
+from access import services as access
+from access.types import KeyDraft, Scope
 from pipeline import queue
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
@@ -84,3 +88,18 @@ def market_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder}; LENS_MARKET_DATA names another place")
     return folder
+
+
+@pytest.fixture
+def api(db: None, redis_url: str) -> Callable[..., APIClient]:
+    """Return a maker of HTTP clients: ``api("signals:write")`` carries a fresh key."""
+    access.forget_everything()
+
+    def make(*scopes: str) -> APIClient:
+        draft = KeyDraft(name="tester", scopes=frozenset(Scope(scope) for scope in scopes))
+        _, plain = access.issue_key(draft=draft, actor="test", now=datetime.now(UTC))
+        client = APIClient()
+        client.credentials(HTTP_X_API_KEY=plain)
+        return client
+
+    return make
