@@ -1,0 +1,153 @@
+"""A client outside the product: it posts until it is answered, and listens until it has all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from markets.providers.simulated import Simulated
+
+ENDS = {"PUBLISHED", "REJECTED", "EXPIRED", "CANCELLED", "DEAD"}
+POSTS_WITHIN_S = 60.0
+PAUSE_S = 0.2
+
+
+@dataclass
+class Client:
+    """Speaks the REST contract and keeps a ledger of every answer to every key."""
+
+    http: httpx2.AsyncClient
+    ledger: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    slowest_s: float = 0.0
+
+    async def post(self, key: str, body: dict[str, Any]) -> str:
+        """Post until the answer is final and return the id that it gave."""
+        deadline_s = time.monotonic() + POSTS_WITHIN_S
+        while time.monotonic() < deadline_s:
+            began_s = time.monotonic()
+            with suppress(httpx2.TransportError):
+                answer = await self.http.post(
+                    "/api/v1/signals", json=body, headers={"Idempotency-Key": key}
+                )
+                if answer.status_code == 201:
+                    self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
+                    event_id = str(answer.json()["event_id"])
+                    self.ledger[key].add(event_id)
+                    return event_id
+                assert answer.status_code in (429, 503), answer.text
+            await asyncio.sleep(PAUSE_S)
+        raise AssertionError(f"{key} was not accepted within {POSTS_WITHIN_S:.0f} s")
+
+    async def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """Read until there is an answer."""
+        deadline_s = time.monotonic() + POSTS_WITHIN_S
+        while time.monotonic() < deadline_s:
+            with suppress(httpx2.TransportError):
+                answer = await self.http.get(f"/api/v1{path}", params=query)
+                if answer.status_code == 200:
+                    content: dict[str, Any] = answer.json()
+                    return content
+                assert answer.status_code in (429, 503), answer.text
+            await asyncio.sleep(PAUSE_S)
+        raise AssertionError(f"{path} was not answered within {POSTS_WITHIN_S:.0f} s")
+
+    async def statuses(self, event_ids: Iterable[str]) -> dict[str, str]:
+        """Return where each of the signals stands."""
+        ids = list(event_ids)
+        answers = await asyncio.gather(*(self.get(f"/signals/{each}/status") for each in ids))
+        return {each: answer["status"] for each, answer in zip(ids, answers, strict=True)}
+
+    async def ended(self, event_ids: Iterable[str], *, within_s: float) -> dict[str, str]:
+        """Return how the signals ended; fail the test when some have not in time."""
+        open_ids, found = set(event_ids), {}
+        deadline_s = time.monotonic() + within_s
+        while open_ids:
+            for event_id, status in (await self.statuses(open_ids)).items():
+                if status in ENDS:
+                    found[event_id] = status
+                    open_ids.discard(event_id)
+            assert time.monotonic() < deadline_s, f"{len(open_ids)} open after {within_s:.0f} s"
+            await asyncio.sleep(PAUSE_S if open_ids else 0)
+        return found
+
+    async def decisions(self, *, after_seq: int) -> list[dict[str, Any]]:
+        """Return all published decisions after a number, page by page."""
+        found: list[dict[str, Any]] = []
+        query: dict[str, Any] = {"after_seq": after_seq, "limit": 100}
+        while True:
+            page = await self.get("/decisions", **query)
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            query["cursor"] = page["next_cursor"]
+
+    async def listed(self, *, source: str) -> list[str]:
+        """Return the ids of all signals of a source, page by page."""
+        found: list[str] = []
+        query: dict[str, Any] = {"source": source, "limit": 100}
+        while True:
+            page = await self.get("/signals", **query)
+            found += [item["event_id"] for item in page["items"]]
+            if page["next_cursor"] is None:
+                return found
+            query["cursor"] = page["next_cursor"]
+
+
+@dataclass
+class Subscriber:
+    """Listens on the WebSocket and resumes after the last number it has, as integrators do."""
+
+    address: str
+    key: str
+    received: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    connections: int = 0
+    last_seq: int = 0
+
+    async def listen(self) -> None:
+        """Listen until cancelled."""
+        while True:
+            with suppress(OSError, TimeoutError, WebSocketException):
+                await self._listen_once()
+            await asyncio.sleep(PAUSE_S)
+
+    async def _listen_once(self) -> None:
+        headers = {"X-API-Key": self.key}
+        url = f"{self.address.replace('http', 'ws', 1)}/ws/decisions"
+        async with connect(url, additional_headers=headers, proxy=None, open_timeout=5) as socket:
+            self.connections += 1
+            await socket.send(json.dumps({"action": "subscribe", "after_seq": self.last_seq}))
+            async for text in socket:
+                message = json.loads(text)
+                if message["type"] == "decision":
+                    self.received.append(message)
+                    self.last_seq = message["seq"]
+                elif message["type"] in ("error", "gap"):
+                    self.faults.append(message)
+
+
+async def make_body(*, source: str, symbol: str = "BTC") -> dict[str, Any]:
+    """Return a signal at the simulated market's price of now."""
+    now = datetime.now(UTC)
+    price = (await Simulated(name="simulated").quote(symbol=symbol, as_of=now)).mid
+    return {
+        "event_type": "OPEN_SIGNAL",
+        "symbol": symbol,
+        "signal_direction": "long",
+        "entry_price": f"{price:.8f}",
+        "size": "1",
+        "liquidation_price": f"{price * 0.8:.8f}",
+        "ts_utc": now.isoformat(),
+        "source": source,
+    }
