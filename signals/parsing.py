@@ -124,8 +124,8 @@ def _printable(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    if any(unicodedata.category(char) == "Cc" and char not in "\n\t" for char in value):
-        raise ValueError("must not hold control characters")
+    if any(unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" for char in value):
+        raise ValueError("must not hold control characters or halves of characters")
     return value
 
 
@@ -136,7 +136,12 @@ def _timeframe(value: str) -> str:
 
 
 def _context(value: Any) -> Any:
-    if isinstance(value, dict) and len(json.dumps(value, default=str)) > CONTEXT_MAX_BYTES:
+    if not isinstance(value, dict):
+        return value
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    if "\\u0000" in text or any(unicodedata.category(char) == "Cs" for char in text):
+        raise ValueError("must not hold NUL or halves of characters")
+    if len(text.encode()) > CONTEXT_MAX_BYTES:
         raise ValueError(f"must be at most {CONTEXT_MAX_BYTES} bytes of JSON")
     return value
 

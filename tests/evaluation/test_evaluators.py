@@ -68,9 +68,11 @@ def ensemble(side: str, event_type: str = "OPEN_SIGNAL", **changes: Any) -> Verd
     return verdict
 
 
-def rules(side: str, event_type: str = "OPEN_SIGNAL", **frames: EngineFeatures) -> Verdict:
+def rules(
+    side: str, event_type: str = "OPEN_SIGNAL", frames: dict[str, EngineFeatures] | None = None
+) -> Verdict:
     usual = {"5m": TRENDING, "15m": TRENDING, "1h": TRENDING}
-    facts = {"engine": {name: f.to_dict() for name, f in (usual | frames).items()}}
+    facts = {"engine": {name: f.to_dict() for name, f in (usual | (frames or {})).items()}}
     case = make_case(facts, side=side, event_type=event_type)
     verdict = asyncio.run(Rules(name="r").evaluate(case)).verdict
     assert verdict is not None
@@ -138,7 +140,7 @@ def test_the_rules_ignore_a_signal_against_the_trend() -> None:
 
 
 def test_the_rules_want_the_other_timeframes_to_agree() -> None:
-    verdict = rules("long", **{"15m": FLAT, "1h": FLAT})
+    verdict = rules("long", frames={"15m": FLAT, "1h": FLAT})
 
     assert verdict.details["timeframes"]["aligned"] is False
     assert verdict.action is Action.IGNORE
@@ -146,7 +148,7 @@ def test_the_rules_want_the_other_timeframes_to_agree() -> None:
 
 
 def test_a_market_without_a_side_is_ignored_undecided() -> None:
-    verdict = rules("long", **{"5m": FLAT, "15m": FLAT, "1h": FLAT})
+    verdict = rules("long", frames={"5m": FLAT, "15m": FLAT, "1h": FLAT})
 
     assert (verdict.action, verdict.confidence) == (Action.IGNORE, 0.5)
 

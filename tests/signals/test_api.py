@@ -236,8 +236,9 @@ def test_the_list_is_filtered_and_paged_newest_first(api: Api) -> None:
     make_signal(symbol="BTC")
     client = api("signals:read")
 
-    first = client.get(URL, {"symbol": "eth", "limit": 2}).json()
-    second = client.get(URL, {"symbol": "eth", "limit": 2, "cursor": first["next_cursor"]}).json()
+    query = {"symbol": "eth", "limit": "2"}
+    first = client.get(URL, query).json()
+    second = client.get(URL, query | {"cursor": first["next_cursor"]}).json()
 
     ids = [item["event_id"] for item in first["items"] + second["items"]]
     assert ids == [str(signal.event_id) for signal in reversed(made)]
