@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from launcher.claim import Claim, Running, end_leftovers, log_tail
 from launcher.places import Places
-from launcher.questions import Answer, ask
+from launcher.questions import Answer, ask, complaints
 from launcher.terminal import OWN_NAME, Screen, Stop, seconds
 
 STOP_WITHIN_S: Final = 75.0  # web 5 s, conductor and workers 22 s each, Redis 15 s
@@ -116,10 +116,8 @@ def _print_status(running: Running, screen: Screen, answer: Answer) -> None:
         screen.done("ready", "all dependencies answer")
         return
     screen.fail("ready", f"/ready says {answer.code or 'nothing'}")
-    content = _parsed(answer.body)
-    if isinstance(content, dict):
-        for name, value in content.items():
-            screen.line(f"  {name}: {json.dumps(value)}")
+    for complaint in complaints(answer.body):
+        screen.line(f"  {complaint}")
 
 
 def _parsed(body: str) -> object:

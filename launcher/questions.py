@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import select
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,3 +71,16 @@ def ask(url: str, path: str) -> Answer:
 def _answer_on(line: http.client.HTTPConnection) -> Answer:
     answer = line.getresponse()
     return Answer(answer.status, answer.read(BODY_LIMIT).decode("utf-8", "replace"))
+
+
+def complaints(body: str) -> list[str]:
+    """Return what /ready says is missing, as `name: why`; the text itself when it is no JSON."""
+    try:
+        checks = json.loads(body).get("checks", {})
+        return [
+            f"{name}: {check.get('why', 'not ready')}"
+            for name, check in checks.items()
+            if not check.get("ok")
+        ]
+    except (ValueError, AttributeError):
+        return [body.strip()[:300]] if body.strip() else []

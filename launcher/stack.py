@@ -26,7 +26,7 @@ from launcher.environment import (
     shell_environment,
 )
 from launcher.places import Places, forget_socket, make_private, socket_path
-from launcher.questions import Question
+from launcher.questions import Question, complaints
 from launcher.supervisor import Interrupted, Supervisor
 from launcher.terminal import BOLD, Screen, Stop, seconds
 
@@ -215,13 +215,15 @@ class Stack:
 
         def is_ready() -> bool:
             answer = question.poll()
-            self._screen.progress("ready", answer.body[:80] if answer else "web is starting")
+            last = question.last
+            waiting = "; ".join(complaints(last.body)) if last else "web is starting"
+            self._screen.progress("ready", f"waiting for {waiting}")
             return answer is not None and answer.code == 200
 
         if not self._supervisor.wait_until(is_ready, within_s=READY_WITHIN_S):
             last = question.last
-            said = f"GET /ready says {last.code}: {last.body[:600]}" if last else "no answer"
-            raise self._not_ready("web", said)
+            why = "\n".join(complaints(last.body)) if last else "web does not answer"
+            raise self._not_ready("web", why)
         self._note.status = "ready"
         self._note.ready_after_s = time.monotonic() - self._began_s
         self._claim.write(self._note)

@@ -62,7 +62,10 @@ async def application(scope, receive, send):
     ready = not (pathlib.Path(os.environ["LENS_VAR_DIR"]) / "unready").exists()
     status = 200 if ready else 503
     await send({"type": "http.response.start", "status": status, "headers": []})
-    await send({"type": "http.response.body", "body": b'{"database": "ok"}'})
+    why = b"" if ready else b', "why": "nobody works"'
+    word = b"true" if ready else b"false"
+    body = b'{"checks": {"workers": {"ok": ' + word + why + b"}}}"
+    await send({"type": "http.response.body", "body": body})
 """
 
 

@@ -66,8 +66,11 @@ def test_every_polite_signal_stops_in_order_and_leaves_nothing(desk: Desk, numbe
 
 
 def test_a_killed_supervisor_takes_its_children_along_and_can_start_again(desk: Desk) -> None:
-    process = desk.start("up", "--workers", "1")
-    port = desk.wait_ready()["url"].rpartition(":")[2]
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        port = str(line.getsockname()[1])
+    process = desk.start("up", "--workers", "1", "--port", port)
+    desk.wait_ready()
     children = desk.children()
 
     process.send_signal(signal.SIGKILL)
@@ -113,10 +116,20 @@ def test_status_down_and_the_exit_codes(desk: Desk) -> None:
     assert (before.returncode, during.returncode) == (1, 0)
     assert (facts["status"], facts["ready"]) == ("ready", True)
     assert set(facts["children"]) == {"redis", "web", "conductor", "worker-1"}
-    assert facts["dependencies"] == {"database": "ok"}
+    assert facts["dependencies"] == {"checks": {"workers": {"ok": True}}}
     assert stopped.stdout.startswith("stopped in")
     assert all_gone(children)
     assert (after.returncode, after.stdout) == (0, "nothing is running\n")
+
+
+def test_status_says_what_is_missing(desk: Desk) -> None:
+    desk.call("up", "--detach", "--workers", "1")
+    (desk.where.var / "unready").touch()
+
+    answer = desk.call("status")
+
+    assert answer.returncode == 1
+    assert "/ready says 503\n  workers: nobody works" in answer.stdout
 
 
 def test_a_dead_worker_and_a_dead_redis_come_back(desk: Desk) -> None:
