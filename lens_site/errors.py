@@ -186,7 +186,7 @@ def _field_errors(error: exceptions.APIException) -> list[FieldError]:
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Answer an unknown path: a problem document under ``/api/``, a plain page elsewhere."""
     del exception
-    if request.path.startswith("/api/"):
+    if request.path.startswith("/api"):
         detail = f"There is no {request.path}; the paths are listed at /api/docs."
         return _json(request, status=404, code="NOT_FOUND", detail=detail)
     return HttpResponse("Nothing here.", status=404, content_type="text/plain")
@@ -194,7 +194,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer what nobody foresaw, without a word about the inside."""
-    if request.path.startswith("/api/"):
+    if request.path.startswith("/api"):
         detail = f"It is logged under request id {request_id(request)}."
         return _json(request, status=500, code="INTERNAL_ERROR", detail=detail)
     return HttpResponse("Something broke on our side.", status=500, content_type="text/plain")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from pipeline import queue, services
+
+pytestmark = pytest.mark.django_db
+
+
+def beat(kind: str, *, ago_s: float = 0.0) -> None:
+    at = datetime.now(UTC) - timedelta(seconds=ago_s)
+    services.beat(name=f"{kind}-1", kind=kind, started_at=at, at=at)
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/v1/health"])
+def test_health_answers_as_long_as_the_process_runs(client: Client, path: str) -> None:
+    assert client.get(path).json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("path", ["/ready", "/api/v1/ready"])
+def test_a_house_with_all_its_programs_is_ready(client: Client, redis_url: str, path: str) -> None:
+    beat("worker")
+    beat("conductor")
+
+    response = client.get(path)
+
+    assert response.status_code == 200
+    assert {name: check["ok"] for name, check in response.json()["checks"].items()} == {
+        "database": True,
+        "migrations": True,
+        "redis": True,
+        "workers": True,
+        "conductor": True,
+    }
+
+
+def test_a_worker_that_fell_silent_makes_the_house_not_ready(
+    client: Client, redis_url: str
+) -> None:
+    beat("worker", ago_s=60)
+    beat("conductor")
+
+    response = client.get("/ready")
+
+    assert response.status_code == 503
+    assert response.json()["checks"]["workers"]["why"].startswith("no worker has reported")
+
+
+def test_without_redis_the_house_is_ready_and_says_what_it_costs(
+    client: Client, settings: Settings
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    queue.redis_client.cache_clear()
+    beat("worker")
+    beat("conductor")
+
+    body = client.get("/ready").json()
+
+    queue.redis_client.cache_clear()
+    assert body["status"] == "ready"
+    assert body["checks"]["redis"]["ok"] is False
+    assert "still accepted" in body["checks"]["redis"]["why"]
+
+
+def test_readiness_tells_no_secret(client: Client, settings: Settings) -> None:
+    settings.REDIS_URL = "redis://:s3cr3t@127.0.0.1:1/0"
+    queue.redis_client.cache_clear()
+
+    text = client.get("/ready").content.decode()
+
+    queue.redis_client.cache_clear()
+    assert "s3cr3t" not in text
+
+
+@pytest.mark.parametrize("path", ["/api/nothing", "/api/v2/signals", "/api/v1/", "/api"])
+def test_unknown_paths_of_the_api_are_problem_documents(client: Client, path: str) -> None:
+    response = client.get(path)
+
+    assert (response.status_code, response.json()["code"]) == (404, "NOT_FOUND")
+    assert response["Content-Type"] == "application/problem+json"
+
+
+def test_the_request_id_of_a_client_is_kept_if_it_is_plain(client: Client) -> None:
+    kept = client.get("/health", headers={"X-Request-ID": "abc-1"})
+    replaced = client.get("/health", headers={"X-Request-ID": "a\tb"})
+
+    assert kept["X-Request-ID"] == "abc-1"
+    assert len(replaced["X-Request-ID"]) == 32
+
+
+@pytest.mark.parametrize("path", ["/api/schema", "/api/docs", "/api/redoc"])
+def test_the_documentation_is_open_and_asks_nothing_of_other_hosts(
+    client: Client, path: str
+) -> None:
+    response = client.get(path)
+
+    assert response.status_code == 200
+    assert "cdn" not in response.content.decode().lower()
