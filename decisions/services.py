@@ -46,7 +46,12 @@ def summon_jury(*, signal: Signal, now: datetime) -> None:
 
 
 def decide(
-    *, signal: Signal, evaluation: Evaluation, enrichment: Enrichment, now: datetime
+    *,
+    signal: Signal,
+    evaluation: Evaluation,
+    enrichment: Enrichment,
+    attempt: Attempt | None,
+    now: datetime,
 ) -> None:
     """Turn one finished evaluation into a decision, and see whether the signal is done with.
 
@@ -57,7 +62,7 @@ def decide(
     if held.status != SignalStatus.ENRICHED or held.run != evaluation.run:
         return
     if evaluation.status == EvaluationStatus.DECIDED:
-        _decide(held, evaluation, enrichment, now=now)
+        _decide(held, evaluation, enrichment, meta=_meta(evaluation, attempt), now=now)
     if not deliberation.has_open_evaluations(signal=held):
         _conclude(held, enrichment, now=now)
     elif deliberation.latest_ruling(signal=held) is not None:
@@ -66,7 +71,12 @@ def decide(
 
 
 def _decide(
-    signal: Signal, evaluation: Evaluation, enrichment: Enrichment, *, now: datetime
+    signal: Signal,
+    evaluation: Evaluation,
+    enrichment: Enrichment,
+    *,
+    meta: dict[str, Any],
+    now: datetime,
 ) -> None:
     verdict: Mapping[str, Any] = evaluation.verdict or {}
     advice, adjustments = _within_policy(
@@ -88,7 +98,7 @@ def _decide(
         confidence_raw=verdict["confidence"],
         reasons=list(verdict["reasons"]),
         invalidation=verdict["invalidation"],
-        model_meta=_meta(evaluation),
+        model_meta=meta,
     )
 
 
@@ -137,8 +147,7 @@ def _common(
     }
 
 
-def _meta(evaluation: Evaluation) -> dict[str, Any]:
-    attempt = evaluation.attempts.order_by("-number").first()
+def _meta(evaluation: Evaluation, attempt: Attempt | None) -> dict[str, Any]:
     return {
         "model_name": evaluation.model,
         "model_version": evaluation.model_version,
@@ -298,7 +307,7 @@ def publish(*, now: datetime, limit: int) -> int | None:
     """
     if not deliberation.has_unpublished():
         return None
-    with transaction.atomic():
+    with transaction.atomic(), pipeline.trail():
         PublicationHead.objects.get_or_create(id=1)
         counter = PublicationHead.objects.select_for_update().get(id=1)
         before = counter.head

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -125,11 +126,18 @@ def record_opinion(claim: Claim, assignment: Assignment, opinion: Opinion, now: 
     evaluation.model_version = evaluators()[evaluation.model].version
     evaluation.latency_ms = sum(attempt.latency_ms for attempt in opinion.attempts)
     _close(evaluation, now=now)
-    Attempt.objects.bulk_create(
-        Attempt(evaluation=evaluation, number=number, **asdict(attempt))
+    attempts = [
+        Attempt(evaluation=evaluation, number=number, **_columns(attempt))
         for number, attempt in enumerate(opinion.attempts, start=1)
+    ]
+    Attempt.objects.bulk_create(attempts)
+    _tell(
+        evaluation,
+        enrichment=assignment.enrichment,
+        attempt=attempts[-1] if attempts else None,
+        actor=f"attempt {claim.attempts}",
+        now=now,
     )
-    _tell(evaluation, enrichment=assignment.enrichment, actor=f"attempt {claim.attempts}", now=now)
 
 
 def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
@@ -140,7 +148,7 @@ def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
     evaluation.reason = failure.reason
     _close(evaluation, now=now)
     enrichment = Enrichment.objects.get(event_id=evaluation.signal.event_id, run=evaluation.run)
-    _tell(evaluation, enrichment=enrichment, actor="lens", now=now)
+    _tell(evaluation, enrichment=enrichment, attempt=None, actor="lens", now=now)
 
 
 def skip_open_evaluations(*, event_id: UUID, reason: str, now: datetime) -> None:
@@ -178,7 +186,14 @@ def _close(evaluation: Evaluation, *, now: datetime | None) -> None:
     )
 
 
-def _tell(evaluation: Evaluation, *, enrichment: Enrichment, actor: str, now: datetime) -> None:
+def _tell(
+    evaluation: Evaluation,
+    *,
+    enrichment: Enrichment,
+    attempt: Attempt | None,
+    actor: str,
+    now: datetime,
+) -> None:
     pipeline.record(
         trace=evaluation.signal.event_id,
         verb="MODEL_DONE",
@@ -195,9 +210,15 @@ def _tell(evaluation: Evaluation, *, enrichment: Enrichment, actor: str, now: da
         signal=evaluation.signal,
         evaluation=evaluation,
         enrichment=enrichment,
+        attempt=attempt,
         now=now,
     )
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, object]:
-    return {**asdict(verdict), "action": str(verdict.action), "reasons": list(verdict.reasons)}
+    return {**_columns(verdict), "action": str(verdict.action), "reasons": list(verdict.reasons)}
+
+
+def _columns(value: Verdict | AttemptMade) -> dict[str, Any]:
+    """Return the fields of a value, uncopied."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -81,8 +83,27 @@ def open_runs(openings: Iterable[Opening]) -> None:
 def record(
     *, trace: UUID | None, verb: str, actor: str, at: datetime, run: int = 1, **details: Any
 ) -> None:
-    """Append one line to the trail."""
-    AuditEvent.objects.create(trace=trace, run=run, at=at, verb=verb, actor=actor, details=details)
+    """Append one line to the trail; inside :func:`trail` it is written with its neighbours."""
+    line = AuditEvent(trace=trace, run=run, at=at, verb=verb, actor=actor, details=details)
+    lines = getattr(_open, "lines", None)
+    if lines is None:
+        line.save(force_insert=True)
+    else:
+        lines.append(line)
+
+
+_open = threading.local()
+
+
+@contextmanager
+def trail() -> Iterator[None]:
+    """Write the lines recorded meanwhile at once, at the end of the open transaction."""
+    _open.lines = []
+    try:
+        yield
+        AuditEvent.objects.bulk_create(_open.lines)
+    finally:
+        _open.lines = None
 
 
 def announce(event: str, **ids: Any) -> None:
@@ -133,6 +154,21 @@ def _claim(row: StageRun) -> Claim:
         run=row.run,
         token=row.token,
         attempts=row.attempts,
+    )
+
+
+def hold(claims: Sequence[Claim]) -> set[int]:
+    """Lock the rows of these claims until the commit; return the ids of those still held."""
+    rows = StageRun.objects.select_for_update().filter(id__in=[claim.id for claim in claims])
+    tokens = {claim.id: claim.token for claim in claims}
+    found = rows.filter(status=RunStatus.RUNNING).values_list("id", "token")
+    return {run_id for run_id, token in found if tokens[run_id] == token}
+
+
+def finish_all(claims: Sequence[Claim]) -> None:
+    """Mark work as done whose rows are held."""
+    StageRun.objects.filter(id__in=[claim.id for claim in claims]).update(
+        status=RunStatus.DONE, finished_at=Now(), lease_until=None, code="", reason=""
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -81,36 +81,44 @@ class Finished:
 
 
 def settle_all(batch: Sequence[Finished]) -> None:
-    """Write a batch down in one transaction; if one item breaks it, each goes by itself."""
+    """Write a batch down in one transaction; if one item breaks it, each goes by itself.
+
+    Work that somebody else has taken over meanwhile is left out, whatever was made of it.
+    """
     try:
-        with transaction.atomic():
-            for item in batch:
-                _settle(item)
+        with transaction.atomic(), services.trail():
+            _settle_held(batch)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
         if len(batch) > 1:
             for item in batch:
                 settle_all([item])
-        elif isinstance(error, services.LeaseLost):
-            logger.info("lease lost, nothing written: %s", error)
-        elif isinstance(batch[0].result, RetryIn):
+            return
+        if isinstance(batch[0].result, RetryIn):
             raise
-        else:
-            logger.exception("%s could not be written down", batch[0].stage.name)
-            reason = f"{type(error).__name__}: {error}"
-            failed = RetryIn(reason, code="UNFORESEEN")
-            settle_all([Finished(batch[0].stage, batch[0].claim, batch[0].work, failed)])
+        logger.exception("%s could not be written down", batch[0].stage.name)
+        failed = RetryIn(f"{type(error).__name__}: {error}", code="UNFORESEEN")
+        settle_all([replace(batch[0], result=failed)])
+
+
+def _settle_held(batch: Sequence[Finished]) -> None:
+    held = services.hold([item.claim for item in batch])
+    for item in batch:
+        if item.claim.id not in held:
+            logger.info("lease lost, nothing written: %s of %s", item.stage.name, item.claim.trace)
+    mine = [item for item in batch if item.claim.id in held]
+    services.finish_all([item.claim for item in mine if isinstance(item.result, Done)])
+    for item in mine:
+        _settle(item)
 
 
 def _settle(item: Finished) -> None:
     now = datetime.now(UTC)
     result = item.result
     if isinstance(result, Done):
-        services.finish(item.claim)
         item.stage.settle(item.claim, item.work, result.value, now)
-        return
-    if isinstance(result, RetryIn) and item.claim.attempts < item.stage.attempts_max:
+    elif isinstance(result, RetryIn) and item.claim.attempts < item.stage.attempts_max:
         wait = services.postpone(item.claim, result=result, rng=RNG)
         logger.info(
             "%s of %s again in %.1f s: %s",
@@ -119,15 +127,11 @@ def _settle(item: Finished) -> None:
             wait.total_seconds(),
             result.reason,
         )
-        return
-    final = _final(result)
-    services.finish(item.claim, status=RunStatus.FAILED, code=final.code, reason=final.reason)
-    run = StageRun.objects.get(id=item.claim.id)
-    give_up(stage=item.stage, run=run, result=final, now=now)
-
-
-def _final(result: RetryIn | GiveUp) -> GiveUp:
-    return GiveUp(result.reason, code=result.code)
+    else:
+        final = GiveUp(result.reason, code=result.code)
+        services.finish(item.claim, status=RunStatus.FAILED, code=final.code, reason=final.reason)
+        run = StageRun.objects.get(id=item.claim.id)
+        give_up(stage=item.stage, run=run, result=final, now=now)
 
 
 def give_up(*, stage: Stage, run: StageRun, result: GiveUp, now: datetime) -> None:

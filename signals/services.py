@@ -57,7 +57,7 @@ def submit_signals(
     decides, so parallel twins get one signal.
     """
     rows = [_row(submission, now=now) for submission in submissions]
-    with transaction.atomic():
+    with transaction.atomic(), pipeline.trail():
         Signal.objects.bulk_create([row for row in rows if row.idempotency_key is None])
         keyed = [row for row in rows if row.idempotency_key is not None]
         Signal.objects.bulk_create(

@@ -59,7 +59,7 @@ def answer(signal: Signal, model: str, action: str | None, **changes: Any) -> No
     row.finished_at = LATER
     row.save()
     facts = Enrichment.objects.get(event_id=signal.event_id)
-    services.decide(signal=signal, evaluation=row, enrichment=facts, now=LATER)
+    services.decide(signal=signal, evaluation=row, enrichment=facts, attempt=None, now=LATER)
 
 
 def status_of(signal: Signal) -> str:
