@@ -1,0 +1,18 @@
+"""Django's entry of the composing room."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.apps import AppConfig
+
+
+class LensSiteConfig(AppConfig):
+    """The room that knows every other."""
+
+    name = "lens_site"
+    verbose_name = "Lens"
+
+    def ready(self) -> None:
+        """Register the checks of the settings."""
+        import_module("lens_site.checks")
