@@ -100,7 +100,7 @@ EVENTS = OpenApiExample(
     response_only=True,
     media_type="text/event-stream",
     value='retry: 1000\n\nid: 1042\ndata: {"type":"decision","seq":1042,…}\n\n'
-    'id: 1043\ndata: {"type":"decision","seq":1043,…}\n\n: 1043\n\n',
+    'id: 1043\ndata: {"type":"decision","seq":1043,…}\n\n: 1043\nid: 1043\n\n',
 )
 
 
@@ -202,6 +202,7 @@ class StreamView(APIView):
 
     permission_classes = [scope(Scope.STREAM) | scope(Scope.DECISIONS_READ)]
     content_negotiation_class = AnyAccept
+    http_method_names = ["get", "options"]
 
     @extend_schema(
         operation_id="stream_decisions",

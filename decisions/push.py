@@ -14,7 +14,7 @@ from contextlib import suppress
 from channels.layers import get_channel_layer
 from django.conf import settings
 
-from pipeline.queue import RedisError  # type: ignore[attr-defined]
+from pipeline.queue import RedisError
 
 logger = logging.getLogger(__name__)
 

@@ -607,17 +607,118 @@ async def test_a_batch_larger_than_the_buffer_does_no_harm_to_a_client_that_read
     settings.WS_BUFFER_MESSAGES = 5
     monkeypatch.setattr(consumers.DecisionsConsumer, "slow_s", 0.05)
 
-    @sync_to_async
-    def decide_often() -> None:
-        for _ in range(30):
-            make_decision()
-
     async with connected(key) as client:
         await client.subscribe()
-        await decide_often()
+        await decide(30)
         await publish()
 
         assert await client.seqs(31) == list(range(1, 32))
+
+
+@sync_to_async
+def decide(count: int) -> None:
+    for _ in range(count):
+        make_decision()
+
+
+async def test_a_client_that_is_slow_but_not_for_long_keeps_its_socket(
+    key: str, settings: Settings, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WS_BUFFER_MESSAGES = 5
+    monkeypatch.setattr(consumers.DecisionsConsumer, "slow_s", 10.0)
+
+    async with connected(key, room=2) as client:
+        await client.subscribe()
+        await decide(20)
+        await publish()
+        await asyncio.sleep(0.2)
+
+        assert await client.seqs(21) == list(range(1, 22))
+
+
+async def test_a_client_may_take_its_time_over_what_was_published_before_it_came(
+    key: str, settings: Settings, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WS_BUFFER_MESSAGES = 5
+    monkeypatch.setattr(consumers.DecisionsConsumer, "slow_s", 0.05)
+    await decide(20)
+    await publish()
+
+    async with connected(key, room=2) as client:
+        await client.subscribe(after_seq=0)
+        await asyncio.sleep(0.3)
+
+        assert await client.seqs(21) == list(range(1, 22))
+
+
+async def test_subscribing_anew_in_the_middle_of_a_batch_misses_and_doubles_nothing(
+    key: str, publish: Publish
+) -> None:
+    async with connected(key, room=2) as client:
+        await client.subscribe()
+        await decide(9)
+        await publish()
+        seqs = await client.seqs(2)
+        await client.say(action="subscribe", filters={"symbol": "BTC"})
+        while len(seqs) < 10:
+            message = await client.hear()
+            seqs += [message["seq"]] if message["type"] == "decision" else []
+
+    assert seqs == list(range(1, 11))
+
+
+class Protocol:
+    """As much of daphne's protocol as the consumer knows."""
+
+    producer: consumers.Valve | None = None
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        self.producer = None
+
+    def registerProducer(self, producer: consumers.Valve, streaming: bool) -> None:  # noqa: N802
+        assert streaming
+        self.producer = producer
+
+
+async def test_a_full_transport_is_given_nothing_until_it_has_room(
+    key: str, publish: Publish
+) -> None:
+    protocol = Protocol()
+
+    async def on_daphne(scope: Any, receive: Any, send: Any) -> None:
+        async def handle_reply(of: Protocol, message: Any) -> None:
+            assert of is protocol
+            await send(message)
+
+        consumer = consumers.DecisionsConsumer.as_asgi()
+        await consumer(scope, receive, partial(handle_reply, protocol))
+
+    client = Subscriber(key=key)
+    client.application = on_daphne
+    await client.connect()
+    await client.hear()
+    await client.subscribe()
+    assert protocol.producer is not None
+    protocol.producer.pauseProducing()
+    await publish()
+    assert await client.receive_nothing(0.2)
+    protocol.producer.resumeProducing()
+
+    assert (await client.hear())["seq"] == 1
+    await client.disconnect()
+
+
+async def test_a_client_whose_transport_stays_full_is_let_go_though_it_subscribed_to_nothing(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers.DecisionsConsumer, "stuck_s", 0.1)
+    valve = consumers.Valve()
+    monkeypatch.setattr(consumers, "valve_of", lambda send: valve)
+
+    async with connected(key) as client:
+        valve.pauseProducing()
+
+        assert (await client.closing())[0] == 4429
 
 
 async def test_a_client_that_takes_nothing_at_all_is_let_go(
@@ -652,22 +753,9 @@ async def test_a_stopping_server_says_goodbye(key: str) -> None:
     await client.wait()
 
 
-async def test_daphnes_transport_shuts_and_opens_the_valve() -> None:
-    class Protocol:
-        producer: consumers.Valve | None = None
-
-        def unregisterProducer(self) -> None:  # noqa: N802
-            self.producer = None
-
-        def registerProducer(self, producer: consumers.Valve, streaming: bool) -> None:  # noqa: N802
-            assert streaming
-            self.producer = producer
-
-    async def reply(protocol: Protocol, message: dict[str, Any]) -> None: ...
-
-    protocol = Protocol()
-    valve = consumers.valve_of(partial(reply, protocol))
-    assert protocol.producer is valve
+async def test_a_valve_shuts_and_opens_with_the_transport() -> None:
+    valve = consumers.Valve()
+    await valve.opened()
 
     valve.pauseProducing()
     waiting = asyncio.create_task(valve.opened())
@@ -675,6 +763,6 @@ async def test_daphnes_transport_shuts_and_opens_the_valve() -> None:
     assert not waiting.done()
     assert valve.shut_since is not None
 
-    valve.resumeProducing()
+    valve.stopProducing()
     await waiting
     assert valve.shut_since is None
