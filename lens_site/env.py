@@ -10,7 +10,6 @@ import environ
 
 ROOT = Path(__file__).resolve().parent.parent
 
-environ.Env.read_env(ROOT / ".env", overwrite=False)
 _env = environ.Env()
 
 NAMES: dict[str, str] = {}

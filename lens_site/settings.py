@@ -116,9 +116,6 @@ def _database(url: str) -> dict[str, Any]:
         }
         if DATABASE_POOL_SIZE:
             options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
-        else:
-            entry["CONN_MAX_AGE"] = None
-            entry["CONN_HEALTH_CHECKS"] = True
     return {**entry, "OPTIONS": options}
 
 
@@ -193,6 +190,7 @@ STAGES = wiring.STAGES
 RETRY_MAX = env.integer("RETRY_MAX", 5)
 RETRY_BASE_DELAY_MS = env.integer("RETRY_BASE_DELAY_MS", 2_000)
 RETRY_MAX_DELAY_MS = env.integer("RETRY_MAX_DELAY_MS", 30_000)
+LEASE_MS = env.integer("LEASE_MS", 8_000)
 LEASE_LOSSES_MAX = env.integer("LEASE_LOSSES_MAX", 3)
 WORKER_POLL_MS = env.integer("WORKER_POLL_MS", 1_000)
 WORKER_STOP_S = env.number("WORKER_STOP_S", 20)

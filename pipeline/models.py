@@ -22,18 +22,32 @@ class StageRuns(models.QuerySet["StageRun"]):
         return self.filter(status__in=UNFINISHED)
 
     def due(self, *, losses_max: int) -> Self:
-        """Select what a worker may claim: waiting and due, or left behind by a dead worker."""
+        """Select what may be claimed: waiting and due, or left behind by a dead worker."""
         waiting = Q(status=RunStatus.PENDING, next_at__lte=Now())
         return self.filter(
-            waiting | Q(status=RunStatus.RUNNING, lease_until__lt=Now()),
-            attempts__lt=F("attempts_max"),
-            losses__lt=losses_max,
+            waiting | LEFT_BEHIND, ~_lost(losses_max), attempts__lt=F("attempts_max")
         )
+
+    def suspect(self, *, losses_max: int) -> Self:
+        """Select work that may be what kills its workers: one more death and it is buried."""
+        return self.filter(_lost(losses_max - 1))
 
     def exhausted(self, *, losses_max: int) -> Self:
         """Select what no worker may claim again although nobody holds it."""
-        left = Q(status=RunStatus.RUNNING, lease_until__lt=Now()) | Q(status=RunStatus.PENDING)
-        return self.filter(left, Q(attempts__gte=F("attempts_max")) | Q(losses__gte=losses_max))
+        return self.filter(
+            Q(status=RunStatus.PENDING) | LEFT_BEHIND,
+            Q(attempts__gte=F("attempts_max")) | _lost(losses_max),
+        )
+
+
+LEFT_BEHIND = Q(status=RunStatus.RUNNING, lease_until__lt=Now())
+
+
+def _lost(times: int) -> Q:
+    """Match work that has cost workers their lives so often, the present one included."""
+    return Q(status=RunStatus.PENDING, losses__gte=times) | Q(
+        status=RunStatus.RUNNING, losses__gte=times - 1
+    )
 
 
 class StageRun(models.Model):

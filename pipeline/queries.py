@@ -54,6 +54,13 @@ def has_due(*, stages: Collection[str]) -> bool:
     return due.filter(stage__in=stages).exists()
 
 
+def has_suspect(*, stages: Collection[str]) -> bool:
+    """Say whether there is due work that must run alone, lest it take others with it."""
+    losses_max = settings.LEASE_LOSSES_MAX
+    due = StageRun.objects.due(losses_max=losses_max).suspect(losses_max=losses_max)
+    return due.filter(stage__in=stages).exists()
+
+
 def has_overdue(*, by: timedelta) -> bool:
     """Say whether due work has been left lying for longer than ``by``."""
     due = StageRun.objects.due(losses_max=settings.LEASE_LOSSES_MAX)

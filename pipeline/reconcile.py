@@ -11,7 +11,7 @@ from django.db import transaction
 from pipeline import queries, queue, services
 from pipeline.models import StageRun
 from pipeline.stage import Stage, give_up, wired_stages
-from pipeline.types import GiveUp
+from pipeline.types import GiveUp, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def _bury(run: StageRun, *, stage: Stage, now: datetime) -> None:
 
 
 def _cause(run: StageRun) -> GiveUp:
-    if run.losses >= settings.LEASE_LOSSES_MAX:
-        return GiveUp(f"its worker died {run.losses} times while doing it", code="POISON")
+    deaths = run.losses + (run.status == RunStatus.RUNNING)
+    if deaths >= settings.LEASE_LOSSES_MAX:
+        return GiveUp(f"its worker died {deaths} times while doing it", code="POISON")
     return GiveUp(run.reason or f"its worker died at attempt {run.attempts}", code="EXHAUSTED")

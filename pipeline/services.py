@@ -43,10 +43,6 @@ class Wanted(Protocol):
     def name(self) -> str:
         """The stage's name."""
 
-    @property
-    def lease_s(self) -> float:
-        """How long a claim holds, in seconds."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
@@ -117,12 +113,20 @@ def _service(path: str) -> Any:
     return import_string(path)
 
 
-def claim(*, stage: Wanted, limit: int, worker: str) -> list[Claim]:
-    """Take up to ``limit`` units of due work of one stage, under a new token and lease."""
+def claim(*, stage: Wanted, limit: int, worker: str, suspects: bool = False) -> list[Claim]:
+    """Take up to ``limit`` units of due work of one stage, under a new token and lease.
+
+    Work that has cost workers their lives is taken with ``suspects`` and only then.
+    """
+    losses_max = settings.LEASE_LOSSES_MAX
+    if suspects:
+        due = StageRun.objects.due(losses_max=losses_max).suspect(losses_max=losses_max)
+    else:
+        due = StageRun.objects.due(losses_max=losses_max - 1)
     with transaction.atomic():
-        due = StageRun.objects.due(losses_max=settings.LEASE_LOSSES_MAX).filter(stage=stage.name)
         ids = list(
-            due.select_for_update(skip_locked=True)
+            due.filter(stage=stage.name)
+            .select_for_update(skip_locked=True)
             .order_by("next_at", "id")
             .values_list("id", flat=True)[:limit]
         )
@@ -137,7 +141,7 @@ def claim(*, stage: Wanted, limit: int, worker: str) -> list[Claim]:
             status=RunStatus.RUNNING,
             token=F("token") + 1,
             attempts=F("attempts") + 1,
-            lease_until=_from_now(timedelta(seconds=stage.lease_s)),
+            lease_until=_from_now(_lease()),
             claimed_at=Now(),
             worker=worker,
         )
@@ -155,6 +159,17 @@ def _claim(row: StageRun) -> Claim:
         token=row.token,
         attempts=row.attempts,
     )
+
+
+def renew(*, claims: Sequence[Claim], worker: str) -> None:
+    """Prolong the leases of work that this worker still holds; a living worker loses none."""
+    StageRun.objects.filter(
+        id__in=[claim.id for claim in claims], worker=worker, status=RunStatus.RUNNING
+    ).update(lease_until=_from_now(_lease()))
+
+
+def _lease() -> timedelta:
+    return timedelta(milliseconds=settings.LEASE_MS)
 
 
 def hold(claims: Sequence[Claim]) -> set[int]:

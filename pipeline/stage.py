@@ -47,11 +47,6 @@ class Stage:
     concurrency: int
     attempts_max: int
 
-    @property
-    def lease_s(self) -> float:
-        """A lease outlives the hard deadline, so that only a dead or frozen worker loses one."""
-        return self.deadline_s + 5.0
-
 
 def wired_stages() -> list[Stage]:
     """Return the stages that ``STAGES`` names, in its order."""

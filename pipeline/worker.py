@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection
+from django.db import connection
 
 from pipeline import queries, queue, services
 from pipeline.stage import Finished, Stage, perform, settle_all
@@ -32,6 +32,7 @@ Taken = tuple[Stage, Claim, Any]
 
 BEAT_EVERY_S = 5.0
 SETTLE_BATCH = 64
+RENEWALS_PER_LEASE = 4
 SHORTEST_PAUSE_S = 0.005
 AFTER_DATABASE_FAULT_S = 0.5
 
@@ -54,12 +55,11 @@ class DatabaseThread:
 
     @staticmethod
     def _call(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        close_old_connections()
+        """Keep the connection from call to call, but not beyond a fault of the database."""
         try:
             return work(*args, **kwargs)
         except DatabaseError:
-            if not connection.in_atomic_block:
-                connection.close_if_unusable_or_obsolete()
+            connection.close()
             raise
 
     async def close(self) -> None:
@@ -75,12 +75,14 @@ class Worker:
         self.name = name
         self._stages = {stage.name: stage for stage in stages}
         self._running: dict[asyncio.Task[None], Claim] = {}
+        self._held: dict[int, Claim] = {}
         self._finished: asyncio.Queue[Finished] = asyncio.Queue()
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._database = DatabaseThread()
         self._started_at = datetime.now(UTC)
         self._pause_s = 0.0
+        self._alone = False
 
     def wake(self) -> None:
         """Look for work now; call only from the event loop's thread."""
@@ -96,6 +98,7 @@ class Worker:
         bells, silence = self._hear_bells()
         settler = asyncio.create_task(self._settle_forever())
         beater = asyncio.create_task(self._beat_forever())
+        renewer = asyncio.create_task(self._renew_forever())
         try:
             while not self._stopping.is_set():
                 if await self._surviving(self._claim_what_fits):
@@ -105,6 +108,7 @@ class Worker:
             await self._drain()
             settler.cancel()
             beater.cancel()
+            renewer.cancel()
             await self._surviving(self._sign_off)
             await self._database.close()
             queue.forget_worker(self.name)
@@ -131,37 +135,55 @@ class Worker:
         wanted = [(stage, room) for stage, room in wanted if room]
         taken, self._pause_s = await self._database.run(self._claim, wanted)
         for stage, claim, work in taken:
+            self._held[claim.id] = claim
             task = asyncio.create_task(self._perform(stage, claim, work))
             self._running[task] = claim
             task.add_done_callback(self._running.pop)
 
     def _room_for(self, stage: Stage) -> int:
-        held = sum(claim.stage == stage.name for claim in self._running.values())
-        return stage.concurrency - held
+        running = sum(claim.stage == stage.name for claim in self._running.values())
+        return stage.concurrency - running
 
     def _claim(self, wanted: Sequence[tuple[Stage, int]]) -> tuple[list[Taken], float]:
         """Claim and load in the database thread; return what was taken and how long to wait.
 
-        A batch that filled its room is taken to mean that there is more: the bell is passed on
-        to the other workers and this one looks again at once.
+        Work that may be what kills its workers runs alone: nothing else is claimed until the
+        rest is done, then that one piece, then nothing until it is done.
         """
         names = [stage.name for stage, _ in wanted]
+        poll_s: float = settings.WORKER_POLL_MS / 1000
+        if self._alone and self._held:
+            return [], poll_s
+        self._alone = queries.has_suspect(stages=names)
+        if self._alone:
+            return ([], poll_s) if self._held else (self._claim_one_suspect(wanted), 0.0)
         if not queries.has_due(stages=names):
             wait_s = queries.seconds_until_due(stages=names)
-            poll_s: float = settings.WORKER_POLL_MS / 1000
             return [], poll_s if wait_s is None else min(poll_s, max(SHORTEST_PAUSE_S, wait_s))
-        taken: list[Taken] = []
-        for stage, room in wanted:
-            claims = services.claim(stage=stage, limit=room, worker=self.name)
-            works = stage.load([claim.subject for claim in claims]) if claims else {}
-            for claim in claims:
-                if claim.subject in works:
-                    taken.append((stage, claim, works[claim.subject]))
-                else:
-                    services.finish(claim, reason="nothing left to do")
-            if len(claims) == room:
-                queue.bell(services.WORK)()
-        return taken, 0.0
+        return [taken for stage, room in wanted for taken in self._claim_batch(stage, room)], 0.0
+
+    def _claim_batch(self, stage: Stage, room: int) -> list[Taken]:
+        """Claim up to ``room``; a full batch means that there is more, for others too."""
+        claims = services.claim(stage=stage, limit=room, worker=self.name)
+        if len(claims) == room:
+            queue.bell(services.WORK)()
+        return self._loaded(stage, claims)
+
+    def _claim_one_suspect(self, wanted: Sequence[tuple[Stage, int]]) -> list[Taken]:
+        for stage, _ in wanted:
+            claims = services.claim(stage=stage, limit=1, worker=self.name, suspects=True)
+            if claims:
+                return self._loaded(stage, claims)
+        return []
+
+    @staticmethod
+    def _loaded(stage: Stage, claims: Sequence[Claim]) -> list[Taken]:
+        """Return the claims with their inputs; work with nothing left to do ends here."""
+        works = stage.load([claim.subject for claim in claims]) if claims else {}
+        for claim in claims:
+            if claim.subject not in works:
+                services.finish(claim, reason="nothing left to do")
+        return [(stage, claim, works[claim.subject]) for claim in claims if claim.subject in works]
 
     async def _perform(self, stage: Stage, claim: Claim, work: Any) -> None:
         result = await perform(stage, work)
@@ -174,9 +196,19 @@ class Worker:
                 batch.append(self._finished.get_nowait())
             while not await self._surviving(self._database.run, settle_all, batch):
                 logger.info("holding %d finished pieces of work until it is back", len(batch))
-            self._awake.set()
-            for _ in batch:
+            for item in batch:
+                self._held.pop(item.claim.id, None)
                 self._finished.task_done()
+            self._awake.set()
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await asyncio.sleep(settings.LEASE_MS / 1000 / RENEWALS_PER_LEASE)
+            if self._held:
+                await self._surviving(self._renew)
+
+    async def _renew(self) -> None:
+        await self._database.run(services.renew, claims=list(self._held.values()), worker=self.name)
 
     async def _beat_forever(self) -> None:
         while True:
@@ -193,11 +225,10 @@ class Worker:
         )
 
     async def _sign_off(self) -> None:
-        held = list(self._running.values())
         for task in list(self._running):
             task.cancel()
-        if held:
-            await self._database.run(services.give_back, held)
+        if self._held:
+            await self._database.run(services.give_back, list(self._held.values()))
         await self._database.run(services.forget, name=self.name)
 
     async def _drain(self) -> None:

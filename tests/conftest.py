@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.conf import settings
+from django.db import connections
 from rest_framework.test import APIClient
 
 from access import services as access
@@ -33,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     url = _with_database(settings.REDIS_URL, number)
     settings.REDIS_URL = url
     layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
-    layer["CONFIG"]["hosts"] = [url]
+    layer["CONFIG"] |= {"hosts": [url], "prefix": f"lens{number}"}
     for entry in settings.RQ_QUEUES.values():
         entry["URL"] = url
     if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
@@ -79,6 +81,13 @@ def _fresh_bells() -> Iterator[None]:
     """Forget between tests that Redis was away."""
     yield
     queue.bell.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Close what asynchronous tests opened in asgiref's thread, before the database goes."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture(scope="session")

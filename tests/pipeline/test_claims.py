@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import UUID, uuid4
@@ -22,7 +23,6 @@ class Enrich:
     """Just enough of a stage to claim for."""
 
     name = "enrich"
-    lease_s = 10.0
 
 
 def open_one(*, attempts_max: int = 3, due_at: datetime | None = None) -> UUID:
@@ -117,14 +117,49 @@ def test_finished_work_cannot_be_finished_again() -> None:
         services.finish(run)
 
 
-def test_work_that_lost_three_leases_is_no_longer_claimed_but_listed_as_exhausted() -> None:
+def test_work_that_lost_two_leases_is_suspect_and_claimed_as_such_only() -> None:
     open_one(attempts_max=10)
-    for _ in range(4):
-        for run in claim():
-            lose_lease(run)
+    for _ in range(2):
+        [run] = claim()
+        lose_lease(run)
 
     assert claim() == []
-    assert [run.losses for run in queries.list_exhausted(limit=10)] == [3]
+    assert queries.has_suspect(stages=["enrich"])
+    assert len(services.claim(stage=Enrich(), limit=9, worker="a", suspects=True)) == 1
+
+
+def test_work_that_lost_three_leases_is_no_longer_claimed_but_listed_as_exhausted() -> None:
+    open_one(attempts_max=10)
+    for suspects in (False, False, True):
+        [run] = services.claim(stage=Enrich(), limit=9, worker="a", suspects=suspects)
+        lose_lease(run)
+
+    assert claim() == []
+    assert not queries.has_suspect(stages=["enrich"])
+    assert [run.attempts for run in queries.list_exhausted(limit=10)] == [3]
+
+
+def test_a_renewed_lease_is_not_taken_over() -> None:
+    open_one()
+    held = claim(worker="a")
+    StageRun.objects.update(lease_until=Now() + timedelta(milliseconds=1))
+
+    services.renew(claims=held, worker="a")
+
+    time.sleep(0.01)
+    assert claim(worker="b") == []
+
+
+def test_a_lease_that_somebody_else_holds_is_not_renewed() -> None:
+    open_one()
+    first = claim(worker="a")
+    lose_lease(first[0])
+    claim(worker="b")
+    lose_lease(first[0])
+
+    services.renew(claims=first, worker="a")
+
+    assert StageRun.objects.due(losses_max=9).count() == 1
 
 
 def test_attempts_run_out() -> None:

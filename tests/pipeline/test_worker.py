@@ -28,6 +28,7 @@ class Errand:
         self.at_once = 0
         self.most_at_once = 0
         self.done: list[UUID] = []
+        self.beside: dict[UUID, int] = {}
         self.buried: list[UUID] = []
         self.stage = Stage(
             name="errand",
@@ -48,6 +49,7 @@ class Errand:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(self.pause_s)
+        self.beside[work] = self.at_once - 1
         self.at_once -= 1
         return Done()
 
@@ -159,6 +161,42 @@ async def test_a_running_worker_reports_itself(redis_url: str) -> None:
     assert [(beat.name, beat.kind) for beat in beats] == [("w1", "worker")]
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_a_living_worker_keeps_its_work_beyond_the_lease(
+    redis_url: str, settings: Settings
+) -> None:
+    settings.LEASE_MS = 100
+    errand = Errand(pause_s=0.5)
+    await sync_to_async(open_errands)(1)
+    workers = [Worker(stages=[errand.stage], name=name) for name in ("a", "b")]
+
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    await until(lambda: len(errand.done) == 1)
+    for worker in workers:
+        worker.stop()
+    await asyncio.gather(*running)
+
+    row = await StageRun.objects.aget()
+    assert (row.status, row.attempts, row.losses) == ("DONE", 1, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_suspect_work_runs_alone(redis_url: str) -> None:
+    errand = Errand(pause_s=0.05)
+    suspects = await sync_to_async(open_errands)(3)
+    await StageRun.objects.aupdate(losses=2)
+    others = await sync_to_async(open_errands)(3)
+    worker = Worker(stages=[errand.stage], name="w")
+
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(errand.done) == 6)
+    worker.stop()
+    await running
+
+    assert [errand.beside[work] for work in suspects] == [0, 0, 0]
+    assert max(errand.beside[work] for work in others) == 2
+
+
 @pytest.mark.django_db
 def test_work_that_kills_its_workers_is_buried_and_the_rest_goes_on(
     monkeypatch: pytest.MonkeyPatch,
@@ -166,8 +204,8 @@ def test_work_that_kills_its_workers_is_buried_and_the_rest_goes_on(
     errand = Errand()
     monkeypatch.setattr("pipeline.reconcile.wired_stages", lambda: [errand.stage])
     [poison] = open_errands(1, attempts_max=10)
-    for _ in range(4):
-        services.claim(stage=errand.stage, limit=9, worker="doomed")
+    for suspects in (False, False, True):
+        services.claim(stage=errand.stage, limit=9, worker="doomed", suspects=suspects)
         StageRun.objects.update(lease_until=Now() - timedelta(seconds=1))
     open_errands(1)
 
