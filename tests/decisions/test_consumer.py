@@ -660,6 +660,7 @@ async def test_subscribing_anew_in_the_middle_of_a_batch_misses_and_doubles_noth
         await publish()
         seqs = await client.seqs(2)
         await client.say(action="subscribe", filters={"symbol": "BTC"})
+        await asyncio.sleep(0.2)  # it is read while half of the batch still waits
         while len(seqs) < 10:
             message = await client.hear()
             seqs += [message["seq"]] if message["type"] == "decision" else []
