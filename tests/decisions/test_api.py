@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -273,7 +273,7 @@ def test_a_cursor_from_another_order_is_refused(client: APIClient) -> None:
     assert response.status_code == 400
 
 
-@pytest.mark.parametrize("path", ["/decisions", f"/decisions/{uuid4()}"])
+@pytest.mark.parametrize("path", ["/decisions", f"/decisions/{UUID(int=7)}"])
 def test_reading_needs_its_scope(make_key: Callable[..., str], path: str) -> None:
     stranger = APIClient().get(path)
     writer = APIClient(headers={"X-API-Key": make_key("signals:write")}).get(path)
