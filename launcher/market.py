@@ -10,14 +10,16 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Final
 
 from launcher import programs
-from launcher.places import ROOT
+from launcher.places import ROOT, Places
 
 HYPERLIQUID: Final = "https://api.hyperliquid.xyz"
 EXAMPLE_PRICE: Final = 42000.0  # US dollars, when the market cannot be asked
 TIMEOUT_S: Final = 4.0
+HOUSE_TIMEOUT_S: Final = 15.0
 Probe = subprocess.Popen[bytes]
 
 
@@ -51,6 +53,19 @@ def outcome(probe: Probe | None, *, within_s: float = TIMEOUT_S) -> Prices:
         return Prices(**json.loads(content))
     except (subprocess.TimeoutExpired, ValueError, TypeError):
         return Prices(complaint="the price source does not answer; ./lens demo needs no network")
+
+
+def told_by_house(where: Places, environment: Mapping[str, str]) -> Prices:
+    """Return the price of a provider that only the installed product can ask."""
+    name = provider(environment)
+    command: list[str | Path] = [where.python, where.manage, "quote", "BTC", "--json"]
+    told = programs.run(command, environment=environment, cwd=ROOT, timeout_s=HOUSE_TIMEOUT_S)
+    try:
+        return Prices(
+            btc=float(json.loads(told.stdout)["mid"]), complaint=f"prices come from {name!r}"
+        )
+    except (ValueError, KeyError, TypeError):
+        return Prices(complaint=f"the {name!r} provider gives no price: {told.stdout.strip()}")
 
 
 def end_probe(probe: Probe) -> None:

@@ -267,7 +267,10 @@ class Stack:
             self._screen.line(
                 f"Your first API key, shown only now:  {self._screen.paint(key, BOLD)}"
             )
-        prices = market.outcome(self._probe)
+        if market.provider(self._environment) == "hyperliquid":
+            prices = market.outcome(self._probe)
+        else:
+            prices = market.told_by_house(self._where, self._environment)
         if prices.complaint:
             self._screen.warn("market", prices.complaint)
         self._screen.line("Send a first signal:")
