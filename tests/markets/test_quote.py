@@ -31,5 +31,5 @@ def test_a_market_that_gives_no_price_is_one_sentence(settings: Settings) -> Non
     backend = "markets.providers.hyperliquid.Hyperliquid"
     settings.PROVIDERS = {"away": {"BACKEND": backend, "OPTIONS": options}}
 
-    with pytest.raises(CommandError, match="^away: "):
+    with pytest.raises(CommandError, match=r"^away: "):
         asked("BTC", "--provider", "away")
