@@ -63,6 +63,16 @@ class Decision(models.Model):
                 name="unpublished_decision",
                 condition=Q(published_at=None, withheld=""),
             ),
+            models.Index(
+                fields=["-published_at", "-id"],
+                name="replayed_decision_by_time",
+                condition=Q(seq=None),
+            ),
+            models.Index(
+                fields=["model", "symbol", "-evaluated_at"],
+                name="followed_decision",
+                condition=Q(decision__in=["FOLLOW_ENTER", "FOLLOW_EXIT"]),
+            ),
             models.Index(fields=["event_id"], name="decision_by_event"),
             models.Index(fields=["symbol", "-seq"], name="decision_by_symbol"),
             models.Index(fields=["model", "-seq"], name="decision_by_model"),

@@ -276,6 +276,7 @@ LOGGING = {
         "django.channels.server": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
+        "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }
 
