@@ -38,6 +38,8 @@ PROGRAMS_EVERY = timedelta(seconds=5)
 CLOSE_SHARE = 0.2  # of the signals, once there is something to close
 CLOSE_AFTER = 3  # signals between entering and leaving, at least
 TREND_OVER = timedelta(hours=4)
+MOVERS_SHARE = 0.4  # of the symbols, those that moved most, are traded
+MOVERS_LEAST = 3
 TREND_SHARE = 0.75  # of the entries go with the last move
 ENTRY_NOISE_BPS = 3.0
 WORTHS = (250.0, 500.0, 1_000.0, 2_500.0)  # in quote currency
@@ -58,7 +60,7 @@ class Order:
 
 
 class Trader:
-    """Enters near the market, mostly with its last move, and now and then leaves again.
+    """Enters what moved most of late, mostly with the move, and now and then leaves again.
 
     The same seed at the same moments makes the same choices.
     """
@@ -86,9 +88,9 @@ class Trader:
         wants_out, pick = self._rng.random() < CLOSE_SHARE, self._rng.random()
         if wants_out and ripe:
             return self._leave(ripe[int(pick * len(ripe))], price_of=price_of, now=now)
-        symbol = self._order.symbols[int(pick * len(self._order.symbols))]
-        price = price_of(symbol, now)
-        trend = Side.LONG if price >= price_of(symbol, now - TREND_OVER) else Side.SHORT
+        movers = self._movers(price_of=price_of, now=now)
+        symbol, price, move = movers[int(pick * len(movers))]
+        trend = Side.LONG if move >= 0.0 else Side.SHORT
         noise = self._rng.gauss(0.0, ENTRY_NOISE_BPS) / 10_000
         position = Position(
             symbol=symbol,
@@ -98,6 +100,15 @@ class Trader:
         )
         self._held.append((self._made, position))
         return draft_open(position=position, at=now, source=self._order.source, now=now)
+
+    def _movers(self, *, price_of: PriceOf, now: datetime) -> list[tuple[str, float, float]]:
+        """Return the symbols that moved most of late, with their prices and moves."""
+        found = []
+        for symbol in self._order.symbols:
+            price = price_of(symbol, now)
+            found.append((symbol, price, price / price_of(symbol, now - TREND_OVER) - 1))
+        found.sort(key=lambda mover: -abs(mover[2]))
+        return found[: max(MOVERS_LEAST, int(len(found) * MOVERS_SHARE))]
 
     def _leave(
         self, entry: tuple[int, Position], *, price_of: PriceOf, now: datetime

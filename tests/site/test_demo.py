@@ -74,6 +74,18 @@ def test_a_symbol_that_no_signal_may_carry_is_refused_before_anything_is_sent() 
         trader.rehearse(price_of=rising, now=NOW)
 
 
+def test_what_moved_most_of_late_is_traded() -> None:
+    def price_of(symbol: str, at: datetime) -> float:
+        hours = (at - NOW).total_seconds() / 3600
+        return 100.0 + hours * {"CALM": 0.01, "UP": 1.0, "DOWN": -1.0, "ALSO": 0.5}[symbol]
+
+    trader = Trader(Order(symbols=("CALM", "UP", "DOWN", "ALSO"), seed=1))
+
+    drafts = [trader.next_draft(price_of=price_of, now=NOW) for _ in range(100)]
+
+    assert {draft.symbol for draft in drafts} == {"UP", "DOWN", "ALSO"}
+
+
 class Recorder:
     """Writes down what it is told, in order."""
 

@@ -16,7 +16,7 @@ from lens_site.demo_views import View
 from lens_site.demonstration import Demo, Order
 from lens_site.terminal import STOPPED, Refused, Terminal, refusal_text, stoppable
 
-SYMBOLS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "AVAX")
+SYMBOLS = "BTC,ETH,SOL,BNB,XRP,DOGE,ADA,AVAX,LINK,HYPE,LTC,DOT,ATOM,NEAR,APT,ARB,OP,SUI,TON,AAVE"
 
 
 class Command(BaseCommand):
