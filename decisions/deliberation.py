@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Case, IntegerField, When
 
 from decisions.clamp import History
 from decisions.models import Decision
@@ -80,9 +81,10 @@ def has_unpublished() -> bool:
 
 
 def list_unpublished(*, limit: int) -> list[Decision]:
-    """Return the decisions that wait to be published, oldest first."""
+    """Return the decisions that wait to be published, oldest first, a ruling after its votes."""
     rows = Decision.objects.filter(published_at=None, withheld="")
-    return list(rows.order_by("evaluated_at", "model")[:limit])
+    members_first = Case(When(model=JURY, then=1), default=0, output_field=IntegerField())
+    return list(rows.order_by("evaluated_at", members_first, "model")[:limit])
 
 
 def list_concluded(*, limit: int) -> list[Signal]:

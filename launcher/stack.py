@@ -274,9 +274,11 @@ class Stack:
         if prices.complaint:
             self._screen.warn("market", prices.complaint)
         self._screen.line("Send a first signal:")
-        self._screen.line(first_signal(url, key or "$LENS_KEY", prices.btc))
+        self._screen.line(first_signal(url, key or "$LENS_API_KEY", prices.btc))
         if not key:
-            self._screen.line("(another key: ./lens apikey create --name me --scope signals:write)")
+            self._screen.line(
+                "(another key: ./lens apikey create --name me --scope signals:write --scope stream)"
+            )
 
     def keep(self, *, show_children: bool) -> None:
         """Watch over the children until a signal comes.

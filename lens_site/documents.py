@@ -134,13 +134,11 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "RECONCILE_EVERY_MS": D("Milliseconds between the conductor's repairs."),
         "PUBLISH_POLL_MS": D("Milliseconds after which the conductor looks without a bell."),
         "PUBLISH_BATCH": D("Decisions that are numbered in one transaction."),
-        "RETENTION_DAYS": D("Days that finished signals are to be kept; nothing purges yet."),
     },
     "Market data": {
         "PROVIDER_PRIMARY": D("Where prices come from: a name of the table of providers."),
         "PROVIDER_TIMEOUT_MS": D("Milliseconds that one call of the venue may take."),
         "HYPERLIQUID_BASE_URL": D("Address of Hyperliquid's public REST API."),
-        "HYPERLIQUID_WS_URL": D("Address of Hyperliquid's WebSocket; nothing opens it yet."),
         "RECORDED_CANDLES": D("Candle file, CSV or CSV.gz, of the provider `recorded`."),
         "SIMULATED_SEED": D("Seed of the made-up market; the same seed makes the same market."),
     },

@@ -168,6 +168,8 @@ def _respond(
 
 
 def _detail(error: exceptions.APIException) -> str:
+    if isinstance(error, exceptions.NotAuthenticated):
+        return "Send an API key as X-API-Key or as Authorization: Bearer."
     if isinstance(error.detail, list | dict):
         return "the request breaks a rule"
     return str(error.detail)

@@ -203,13 +203,11 @@ EVALUATE_RETRY_MS = env.integer("EVALUATE_RETRY_MS", 500)
 RECONCILE_EVERY_MS = env.integer("RECONCILE_EVERY_MS", 2_000)
 PUBLISH_POLL_MS = env.integer("PUBLISH_POLL_MS", 250)
 PUBLISH_BATCH = env.integer("PUBLISH_BATCH", 500)
-RETENTION_DAYS = env.integer("RETENTION_DAYS", 180)
 
 # --- market data ----------------------------------------------------------------------------
 PROVIDER_PRIMARY = env.text("PROVIDER_PRIMARY", "hyperliquid")
 PROVIDER_TIMEOUT_MS = env.integer("PROVIDER_TIMEOUT_MS", 10_000)
 HYPERLIQUID_BASE_URL = env.text("HYPERLIQUID_BASE_URL", "https://api.hyperliquid.xyz")
-HYPERLIQUID_WS_URL = env.text("HYPERLIQUID_WS_URL", "wss://api.hyperliquid.xyz/ws")
 RECORDED_CANDLES = env.text("RECORDED_CANDLES")
 SIMULATED_SEED = env.integer("SIMULATED_SEED", 7)
 PROVIDERS = wiring.providers(
@@ -258,7 +256,10 @@ LOG_FORMAT = env.text("LOG_FORMAT", "text")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"secrets": {"()": "pipeline.logs.MaskSecrets"}},
+    "filters": {
+        "secrets": {"()": "pipeline.logs.MaskSecrets"},
+        "readiness": {"()": "pipeline.logs.QuietReadiness"},
+    },
     "formatters": {
         "text": {"format": "%(asctime)s %(levelname)-7s %(name)s %(message)s"},
         "json": {"()": "pipeline.logs.JsonLines"},
@@ -275,6 +276,7 @@ LOGGING = {
         "rq.worker": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        "django.request": {"filters": ["readiness"]},
         "httpx2": {"level": "WARNING"},
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },

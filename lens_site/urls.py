@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
-from lens_site import errors, health
+from lens_site import errors, health, pages
 from lens_site.api import root
 
 PUBLIC: dict[str, list[Any]] = {
@@ -31,6 +31,7 @@ urlpatterns = [
     path("api/v1/", include(api_v1)),
     path("api/v1/health", health.health),
     path("api/v1/ready", health.ready),
+    path("docs/<slug:name>", pages.document),
     path("health", health.health),
     path("ready", health.ready),
     path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),

@@ -33,6 +33,13 @@ class MaskSecrets(logging.Filter):
         return True
 
 
+class QuietReadiness(logging.Filter):
+    """Drops the web server's complaint about ``/ready``: not being ready is an answer."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Service Unavailable: /")
+
+
 class JsonLines(logging.Formatter):
     """One JSON object per line."""
 

@@ -297,13 +297,13 @@ def retry_letter(*, letter: DeadLetter, actor: str, now: datetime) -> bool:
     return True
 
 
-def settle_letters(*, traces: Sequence[UUID], at: datetime) -> None:
-    """Close the letters of signals whose retry came to a good end."""
+def settle_letters(*, traces: Sequence[UUID], end: str, at: datetime) -> None:
+    """Close the letters of signals whose retry came to an end, noting which."""
     DeadLetter.objects.filter(trace__in=traces, status=LetterStatus.RETRYING).update(
         status=LetterStatus.RESOLVED,
         resolved_at=at,
         resolved_by="lens",
-        note="the retry came to a good end",
+        note=f"the retry ended as {end}",
     )
 
 

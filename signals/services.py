@@ -172,7 +172,7 @@ def advance(
     if not rows.update(**values):
         return False
     if ends and to != SignalStatus.DEAD:
-        pipeline.settle_letters(traces=[event_id], at=now)
+        pipeline.settle_letters(traces=[event_id], end=str(to), at=now)
     if ends and to != SignalStatus.PUBLISHED:
         pipeline.skip_runs(trace=event_id, reason=to)
         pipeline.announce("signal.closed", event_id=event_id, reason=str(to), now=now)
@@ -194,7 +194,9 @@ def mark_published(*, event_ids: Sequence[UUID], now: datetime) -> None:
     )
     moved = list(rows)
     rows.update(status=SignalStatus.PUBLISHED, terminal_at=now)
-    pipeline.settle_letters(traces=[signal.event_id for signal in moved], at=now)
+    pipeline.settle_letters(
+        traces=[signal.event_id for signal in moved], end=str(SignalStatus.PUBLISHED), at=now
+    )
     for signal in moved:
         pipeline.record(
             trace=signal.event_id, verb="PUBLISHED", actor="publisher", at=now, run=signal.run
@@ -211,7 +213,12 @@ def expire(*, event_id: UUID, now: datetime) -> bool:
     """Close one signal as expired."""
     with transaction.atomic():
         signal = Signal.objects.select_for_update().get(event_id=event_id)
-        reason = {"gate": "validity", "limit": str(signal.expires_at), "value": str(now)}
+        reason = {
+            "gate": "validity",
+            "limit": _text(signal.expires_at),
+            "value": _text(now),
+            "unit": "time",
+        }
         moved = advance(
             event_id=event_id,
             to=SignalStatus.EXPIRED,
@@ -224,6 +231,10 @@ def expire(*, event_id: UUID, now: datetime) -> bool:
                 trace=event_id, verb="EXPIRED", actor="lens", at=now, run=signal.run, **reason
             )
     return moved
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def start_replay(

@@ -100,3 +100,14 @@ def test_the_documentation_is_open_and_asks_nothing_of_other_hosts(
 
     assert response.status_code == 200
     assert "cdn" not in response.content.decode().lower()
+
+
+def test_the_type_of_a_problem_leads_to_its_explanation(client: Client) -> None:
+    problem = client.get("/api/nothing").json()
+    path, _, anchor = problem["type"].partition("#")
+
+    page = client.get(path)
+
+    assert page.status_code == 200
+    assert anchor in page.content.decode().lower()
+    assert client.get("/docs/secret").status_code == 404
