@@ -73,6 +73,35 @@ class AttemptStatus(StrEnum):
     FAULT = "fault"
 
 
+RETRYABLE = frozenset(
+    {
+        AttemptStatus.TRUNCATED,
+        AttemptStatus.INVALID,
+        AttemptStatus.NETWORK,
+        AttemptStatus.RATE_LIMITED,
+        AttemptStatus.OVERLOADED,
+        AttemptStatus.BAD_BODY,
+    }
+)
+"""What another attempt within the deadline may mend."""
+
+FAULTS = frozenset(AttemptStatus) - {
+    AttemptStatus.OK,
+    AttemptStatus.OVER_BUDGET,
+    AttemptStatus.DISABLED,
+    AttemptStatus.STALE_INPUT,
+    AttemptStatus.INSUFFICIENT_DATA,
+}
+"""What counts against a model's health: it was asked and did not give a usable answer."""
+
+
+class EvaluationKind(StrEnum):
+    """Why a model is asked: for a decision, or to judge a stored case again."""
+
+    LIVE = "LIVE"
+    REPLAY = "REPLAY"
+
+
 class EvaluationStatus(StrEnum):
     """Where one model's judgement of one signal stands."""
 
@@ -83,11 +112,48 @@ class EvaluationStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A prompt as one model gets it for one case; the hash is of both texts."""
+
+    name: str
+    version: int
+    system: str
+    user: str
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """The prompt's name and version as attempts record it."""
+        return f"{self.name} v{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What is known of one vendor's model: how to call it and what it is able to do.
+
+    ``structured`` says how an answer's shape can be enforced: ``json_schema``, ``json_object``
+    or ``none``; ``effort`` is the value that asks for little reasoning, empty if there is none.
+    """
+
+    provider: str
+    model_id: str
+    api: str
+    structured: str
+    supports_seed: bool = False
+    supports_temperature: bool = False
+    effort: str = ""
+    context_tokens: int | None = None
+    output_tokens: int | None = None
+    knowledge_cutoff: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """Everything an evaluator is given: one signal with its frozen facts, and nothing else.
 
     ``payload`` is the frozen text for language models, ``facts`` the frozen numbers for
-    quantitative ones; ``constraints`` is the policy that no verdict may exceed.
+    quantitative ones; ``constraints`` is the policy that no verdict may exceed. ``prompt`` and
+    ``card`` are there for language models only.
     """
 
     event_id: UUID
@@ -99,6 +165,8 @@ class Case:
     facts: Mapping[str, Any]
     constraints: Mapping[str, Any]
     as_of: datetime
+    prompt: Rendered | None = None
+    card: Card | None = None
 
     @property
     def is_opening(self) -> bool:
@@ -121,6 +189,7 @@ class Verdict:
     entry_plan: Mapping[str, Any] | None = None
     risk_plan: Mapping[str, Any] | None = None
     invalidation: str | None = None
+    evidence: tuple[Mapping[str, Any], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

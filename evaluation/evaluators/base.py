@@ -19,6 +19,28 @@ class EvaluatorUnavailable(Exception):
         self.retry_after_s = retry_after_s
 
 
+class CallFailed(Exception):
+    """One call of a vendor did not end in an answer; how, says the status.
+
+    ``answer`` keeps whatever came back, as text.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: AttemptStatus,
+        retry_after_s: float | None = None,
+        request_id: str = "",
+        answer: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.request_id = request_id
+        self.answer = answer
+
+
 class Abstained(Exception):
     """The model has no verdict to give, and asking again will not help."""
 
