@@ -22,13 +22,13 @@ FOLLOWED = (str(Action.FOLLOW_ENTER), str(Action.FOLLOW_EXIT))
 
 def has_open_evaluations(*, signal: Signal) -> bool:
     """Say whether any model has yet to answer on this run of the signal."""
-    rows = Evaluation.objects.filter(signal=signal, run=signal.run)
+    rows = Evaluation.objects.filter(signal=signal, run=signal.run, rerun=None)
     return rows.filter(status=EvaluationStatus.PENDING).exists()
 
 
 def list_abstentions(*, signal: Signal) -> list[str]:
     """Return each model's cause for not deciding, as text."""
-    rows = Evaluation.objects.filter(signal=signal, run=signal.run).order_by("model")
+    rows = Evaluation.objects.filter(signal=signal, run=signal.run, rerun=None).order_by("model")
     return [
         f"{row.model}: {row.reason or row.outcome}"
         for row in rows

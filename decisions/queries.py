@@ -123,7 +123,7 @@ def _abstentions(traces: Collection[UUID]) -> dict[tuple[UUID, str, int], Evalua
     if not traces:
         return {}
     rows = Evaluation.objects.filter(
-        signal__event_id__in=traces, status=EvaluationStatus.ABSTAINED
+        signal__event_id__in=traces, rerun=None, status=EvaluationStatus.ABSTAINED
     ).select_related("signal")
     return {(row.signal.event_id, row.model, row.run): row for row in rows}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Q
 
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation
@@ -25,9 +25,13 @@ class Assignment:
 
 
 def list_assignments(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
-    """Return the cases of those evaluations that still wait for a verdict."""
+    """Return the cases of those evaluations that still wait for a verdict.
+
+    A stored case is judged again whatever has become of its signal since.
+    """
+    is_wanted = Q(signal__status=SignalStatus.ENRICHED) | Q(rerun__isnull=False)
     waiting = Evaluation.objects.filter(
-        id__in=ids, status=EvaluationStatus.PENDING, signal__status=SignalStatus.ENRICHED
+        is_wanted, id__in=ids, status=EvaluationStatus.PENDING
     ).select_related("signal")
     rows = list(waiting)
     found = Enrichment.objects.filter(event_id__in={row.signal.event_id for row in rows})
@@ -41,6 +45,15 @@ def list_assignments(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
         for row in rows
         if (row.signal.event_id, row.run) in enrichments
     }
+
+
+def trace_of(evaluation: Evaluation) -> UUID:
+    """Return whose trail tells of an evaluation: its signal's, or its own if it is a rerun's.
+
+    A signal's life ends its open work and tells subscribers of its abstentions; neither may
+    reach the cases that are only judged again.
+    """
+    return evaluation.signal.event_id if evaluation.rerun_id is None else evaluation.id
 
 
 def case_of(signal: Signal, enrichment: Enrichment) -> Case:
@@ -59,9 +72,12 @@ def case_of(signal: Signal, enrichment: Enrichment) -> Case:
 
 
 def list_evaluations(*, signal: Signal) -> list[Evaluation]:
-    """Return the evaluations of one signal's present run, by model, with their attempts."""
+    """Return the evaluations of one signal's present run, by model, with their attempts.
+
+    What came of judging it again is no part of its life and is left out.
+    """
     attempts = Prefetch("attempts", queryset=Attempt.objects.order_by("number"))
-    rows = Evaluation.objects.filter(signal=signal, run=signal.run)
+    rows = Evaluation.objects.filter(signal=signal, run=signal.run, rerun=None)
     rows = rows.select_related("signal").prefetch_related(attempts)
     return list(rows.order_by("model"))
 

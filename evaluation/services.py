@@ -15,7 +15,7 @@ from django.conf import settings
 from enrichment.models import Enrichment
 from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailable
 from evaluation.models import Attempt, Evaluation
-from evaluation.queries import Assignment
+from evaluation.queries import Assignment, trace_of
 from evaluation.types import Attempt as AttemptMade
 from evaluation.types import AttemptStatus, EvaluationStatus, Opinion, Verdict
 from pipeline import services as pipeline
@@ -51,7 +51,7 @@ def _opening(evaluation: Evaluation, *, run: int) -> pipeline.Opening:
     return pipeline.Opening(
         stage=STAGE,
         subject=evaluation.id,
-        trace=evaluation.signal.event_id,
+        trace=trace_of(evaluation),
         run=run,
         attempts_max=settings.LEASE_LOSSES_MAX,
     )
@@ -115,7 +115,10 @@ def _abstention(status: AttemptStatus, reason: str, attempts: list[AttemptMade])
 
 
 def record_opinion(claim: Claim, assignment: Assignment, opinion: Opinion, now: datetime) -> None:
-    """Write down a model's verdict or abstention and let the decision follow from it."""
+    """Write down a model's verdict or abstention and let the decision follow from it.
+
+    From a case that is only judged again no decision follows.
+    """
     evaluation = assignment.evaluation
     evaluation.status = (
         EvaluationStatus.ABSTAINED if opinion.verdict is None else EvaluationStatus.DECIDED
@@ -153,17 +156,20 @@ def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
 
 def skip_open_evaluations(*, event_id: UUID, reason: str, now: datetime) -> None:
     """Close the evaluations of a signal that ended before they did."""
-    Evaluation.objects.filter(signal__event_id=event_id, status=EvaluationStatus.PENDING).update(
-        status=EvaluationStatus.SKIPPED, reason=reason, finished_at=now
-    )
+    Evaluation.objects.filter(
+        signal__event_id=event_id, rerun=None, status=EvaluationStatus.PENDING
+    ).update(status=EvaluationStatus.SKIPPED, reason=reason, finished_at=now)
 
 
 def reopen(*, letter: DeadLetter, now: datetime) -> None:
     """Ask one model again about the same frozen case, after its work failed for good."""
     evaluation = Evaluation.objects.select_related("signal").get(id=letter.subject)
     signal = evaluation.signal
-    if signal.status != SignalStatus.ENRICHED and not signals.advance(
-        event_id=signal.event_id, to=SignalStatus.ENRICHED, now=now
+    is_live = evaluation.rerun_id is None
+    if (
+        is_live
+        and signal.status != SignalStatus.ENRICHED
+        and not signals.advance(event_id=signal.event_id, to=SignalStatus.ENRICHED, now=now)
     ):
         return
     evaluation.status, evaluation.outcome, evaluation.reason = EvaluationStatus.PENDING, "", ""
@@ -195,7 +201,7 @@ def _tell(
     now: datetime,
 ) -> None:
     pipeline.record(
-        trace=evaluation.signal.event_id,
+        trace=trace_of(evaluation),
         verb="MODEL_DONE",
         actor=actor,
         at=now,
@@ -205,6 +211,9 @@ def _tell(
         latency_ms=round(evaluation.latency_ms or 0.0, 3),
         **({"reason": evaluation.reason} if evaluation.reason else {}),
     )
+    if evaluation.rerun_id is not None:
+        pipeline.settle_letters(traces=[evaluation.id], end=evaluation.status, at=now)
+        return
     pipeline.announce(
         "evaluation.finished",
         signal=evaluation.signal,

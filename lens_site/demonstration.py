@@ -290,7 +290,7 @@ def _answers(event_ids: Sequence[UUID]) -> list[tuple[UUID, Answer]]:
             revision=row.revision,
         )
     silent = Evaluation.objects.filter(
-        signal__event_id__in=event_ids, status=EvaluationStatus.ABSTAINED
+        signal__event_id__in=event_ids, rerun=None, status=EvaluationStatus.ABSTAINED
     ).select_related("signal")
     for each in silent:
         latest[each.signal.event_id, each.model] = Answer(

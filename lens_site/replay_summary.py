@@ -145,7 +145,9 @@ def _answers(signals: QuerySet[Signal]) -> tuple[dict[str, dict[UUID, str]], str
 
 def _abstentions(signals: QuerySet[Signal]) -> dict[str, Counts]:
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    rows = Evaluation.objects.filter(signal__in=signals, status=EvaluationStatus.ABSTAINED)
+    rows = Evaluation.objects.filter(
+        signal__in=signals, rerun=None, status=EvaluationStatus.ABSTAINED
+    )
     for model, cause in rows.values_list("model", "outcome"):
         found[model][cause] += 1
     return {model: _sorted(found[model]) for model in sorted(found)}
@@ -172,7 +174,7 @@ def _delays(signals: QuerySet[Signal]) -> dict[str, Spread]:
         if stage == "enrich":
             gathered = Enrichment.objects.filter(event_id__in=traces)
             found["enrich: gathering facts"] += gathered.values_list("duration_ms", flat=True)
-    for judged in Evaluation.objects.filter(signal__in=signals).order_by("model"):
+    for judged in Evaluation.objects.filter(signal__in=signals, rerun=None).order_by("model"):
         if judged.latency_ms is not None:
             found[f"evaluate: {judged.model}"].append(judged.latency_ms)
     for signal in signals.exclude(terminal_at=None):
