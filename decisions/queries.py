@@ -159,3 +159,9 @@ def _wanted(filters: Filters) -> Q:
     if filters.min_confidence:
         wanted &= Q(confidence__gte=filters.min_confidence)
     return wanted
+
+
+def list_last_words(*, event_ids: Collection[UUID], models: Collection[str]) -> list[Decision]:
+    """Return the last revision of what these judges decided on each run of the signals."""
+    rows = Decision.objects.filter(event_id__in=event_ids, model__in=models).order_by("revision")
+    return list({(row.event_id, row.run, row.model): row for row in rows}.values())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from uuid import UUID
 
-from django.db.models import Prefetch, Q
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q
 
 from enrichment.models import Enrichment
-from evaluation.models import Attempt, Evaluation
+from evaluation.models import Attempt, Evaluation, ModelCard, Price, Rerun
 from evaluation.types import Case, EvaluationStatus
 from signals.models import Signal
 from signals.types import Direction, SignalStatus
@@ -87,3 +88,86 @@ def get_evaluation(*, evaluation_id: UUID) -> Evaluation | None:
     attempts = Prefetch("attempts", queryset=Attempt.objects.order_by("number"))
     rows = Evaluation.objects.select_related("signal").prefetch_related(attempts)
     return rows.filter(id=evaluation_id).first()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which stored signals are meant, by the ids given or by everything else that is said.
+
+    Times are of the signals themselves, ``until`` not included; of too many the newest count.
+    """
+
+    event_ids: tuple[UUID, ...] = ()
+    source: str = ""
+    symbol: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    replay_id: UUID | None = None
+    limit: int = 100
+
+    def lookups(self) -> dict[str, object]:
+        """Return what is said as column look-ups."""
+        said: dict[str, object] = {
+            "event_id__in": self.event_ids,
+            "source": self.source,
+            "symbol": self.symbol.upper(),
+            "ts_utc__gte": self.since,
+            "ts_utc__lt": self.until,
+            "replay_id": self.replay_id,
+        }
+        return {column: value for column, value in said.items() if value}
+
+
+def list_enriched_ids(*, selection: Selection) -> list[int]:
+    """Return the row ids of the selected signals whose facts are frozen, oldest first."""
+    frozen = Enrichment.objects.filter(event_id=OuterRef("event_id"), run=OuterRef("run"))
+    rows = Signal.objects.filter(Exists(frozen), **selection.lookups()).order_by("-id")
+    return sorted(rows.values_list("id", flat=True)[: selection.limit])
+
+
+def list_enriched(*, signal_ids: Sequence[int]) -> list[tuple[Signal, Enrichment]]:
+    """Return signals with the facts of their present run, in the order of the ids."""
+    signals = Signal.objects.in_bulk(list(signal_ids))
+    found = Enrichment.objects.filter(event_id__in=[each.event_id for each in signals.values()])
+    facts = {(row.event_id, row.run): row for row in found}
+    rows = [signals[signal_id] for signal_id in signal_ids if signal_id in signals]
+    return [(row, facts[row.event_id, row.run]) for row in rows if (row.event_id, row.run) in facts]
+
+
+def get_rerun(*, rerun_id: UUID) -> Rerun | None:
+    """Return one rerun."""
+    return Rerun.objects.filter(id=rerun_id).first()
+
+
+def list_reruns(*, limit: int) -> list[Rerun]:
+    """Return the latest reruns, newest first."""
+    return list(Rerun.objects.order_by("-created_at", "-id")[:limit])
+
+
+def list_judged_again(*, rerun_id: UUID, limit: int, after_signal: int = 0) -> list[Evaluation]:
+    """Return the evaluations of a rerun after the row of a signal, in the order of the signals."""
+    rows = Evaluation.objects.filter(rerun_id=rerun_id, signal_id__gt=after_signal)
+    return list(rows.select_related("signal").order_by("signal_id")[:limit])
+
+
+def count_judged_again(*, rerun_id: UUID) -> dict[str, int]:
+    """Return how many evaluations of a rerun stand where."""
+    rows = Evaluation.objects.filter(rerun_id=rerun_id).values_list("status")
+    return dict(rows.annotate(n=Count("id")).order_by())
+
+
+def list_live(*, model: str, signal_ids: Collection[int]) -> list[Evaluation]:
+    """Return what one model made of signals when they were judged for decisions."""
+    rows = Evaluation.objects.filter(model=model, signal_id__in=signal_ids, rerun=None)
+    return list(rows)
+
+
+def get_card(*, provider: str, model_id: str) -> ModelCard | None:
+    """Return what is known of a vendor's model."""
+    return ModelCard.objects.filter(provider=provider, model_id=model_id).first()
+
+
+def get_price(*, card: ModelCard, day: date) -> Price | None:
+    """Return what the model's tokens cost on a day; None if nobody knows."""
+    rows = Price.objects.filter(card=card, valid_from__lte=day)
+    return rows.order_by("-valid_from").first()

@@ -113,3 +113,8 @@ def database_now() -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         value: datetime = cursor.fetchone()[0]
         return value
+
+
+def list_lines(*, traces: Collection[UUID], verb: str) -> list[AuditEvent]:
+    """Return the lines of one kind in several trails."""
+    return list(AuditEvent.objects.filter(trace__in=traces, verb=verb))
