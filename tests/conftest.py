@@ -20,6 +20,7 @@ from rest_framework.test import APIClient
 from access import services as access
 from access.types import KeyDraft, Scope
 from pipeline import queue
+from tests.fake_vendors import Vendors, running
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +98,19 @@ def market_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder}; LENS_MARKET_DATA names another place")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _vendors() -> Iterator[Vendors]:
+    with running() as vendors:
+        yield vendors
+
+
+@pytest.fixture
+def fake_vendors(_vendors: Vendors) -> Vendors:
+    """Return all vendors on loopback, without any fault and with an empty ledger."""
+    _vendors.reset()
+    return _vendors
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""OpenAI's chat completions, which most other vendors speak as well."""
+
+from __future__ import annotations
+
+import re
+
+from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage, digest
+from evaluation.fake_vendors.wires.base import Json, Wire, talk
+
+FINISH = {
+    Ending.STOP: "stop",
+    Ending.TRUNCATED: "length",
+    Ending.REFUSED: "stop",
+    Ending.BLOCKED: "content_filter",
+}
+ERROR_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
+
+
+class Chat(Wire):
+    """Speaks ``POST /chat/completions``."""
+
+    path = re.compile(r"/chat/completions$")
+    vendor = "compatible"
+
+    def read(self, body: Json, *, vendor: str, path: str) -> Asked:
+        system, turns, user = talk(body["messages"])
+        form = body.get("response_format") or {}
+        return Asked(
+            vendor=vendor,
+            model=body["model"],
+            system=system,
+            turns=turns,
+            user=user,
+            schema=(form.get("json_schema") or {}).get("schema"),
+            is_json=form.get("type") in {"json_object", "json_schema"},
+            is_thinking=is_thinking(body),
+            max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
+        )
+
+    def write(self, asked: Asked, said: Said) -> Json:
+        message: Json = {"role": "assistant", "content": said.text, "refusal": None}
+        if said.ending is Ending.REFUSED:
+            message |= {"content": None, "refusal": said.text}
+        body: Json = {
+            "id": said.id,
+            "object": "chat.completion",
+            "created": 1_750_000_000,
+            "model": said.model,
+            "system_fingerprint": f"fp_{digest(said.model)[:10]}",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "logprobs": None,
+                    "finish_reason": FINISH[said.ending],
+                }
+            ],
+        }
+        return body if said.usage is None else body | {"usage": _usage(asked, said.usage)}
+
+    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
+        return openai_error(status, message=message, is_quota=is_quota)
+
+
+def is_thinking(body: Json) -> bool:
+    """Return whether a call leaves the model its reasoning."""
+    thinking = (body.get("thinking") or {}).get("type")
+    effort = body.get("reasoning_effort") or (body.get("reasoning") or {}).get("effort")
+    return thinking != "disabled" and effort != "none" and body.get("enable_thinking") is not False
+
+
+def _usage(asked: Asked, usage: Usage) -> Json:
+    told: Json = {
+        "prompt_tokens": usage.tokens_in,
+        "completion_tokens": usage.tokens_out,
+        "total_tokens": usage.total,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+    if asked.vendor == "deepseek":
+        return told | {
+            "prompt_cache_hit_tokens": usage.cached,
+            "prompt_cache_miss_tokens": usage.tokens_in - usage.cached,
+        }
+    return told | {"prompt_tokens_details": {"cached_tokens": usage.cached}}
+
+
+def openai_error(status: int, *, message: str, is_quota: bool) -> Json:
+    """Return an error as OpenAI and its likes word it."""
+    kind = ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    code = "insufficient_quota" if is_quota else None
+    kind = "insufficient_quota" if is_quota else kind
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}

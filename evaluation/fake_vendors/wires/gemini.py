@@ -1,0 +1,76 @@
+"""Gemini's generateContent."""
+
+from __future__ import annotations
+
+import re
+
+from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage
+from evaluation.fake_vendors.wires.base import Json, Wire, flat
+
+STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+FINISH = {Ending.STOP: "STOP", Ending.TRUNCATED: "MAX_TOKENS", Ending.REFUSED: "SAFETY"}
+
+
+class Gemini(Wire):
+    """Speaks ``POST /models/<model>:generateContent``."""
+
+    path = re.compile(r"/models/(?P<model>[^/:]+):generateContent$")
+    vendor = "gemini"
+    quota_status = 429
+    request_id_header = "x-goog-request-id"
+
+    def read(self, body: Json, *, vendor: str, path: str) -> Asked:
+        found = self.path.search(path)
+        said = [flat(content.get("parts")) for content in body["contents"]]
+        wish = body.get("generationConfig") or {}
+        thinking = wish.get("thinkingConfig") or {}
+        return Asked(
+            vendor=vendor,
+            model=found["model"] if found else "",
+            system=flat((body.get("systemInstruction") or {}).get("parts")),
+            turns=tuple(said[:-1]),
+            user=said[-1],
+            schema=wish.get("responseJsonSchema") or wish.get("responseSchema"),
+            is_json=wish.get("responseMimeType") == "application/json",
+            is_thinking=thinking.get("thinkingBudget", 1) != 0,
+            max_tokens=wish.get("maxOutputTokens"),
+        )
+
+    def write(self, asked: Asked, said: Said) -> Json:
+        body: Json = {"modelVersion": said.model, "responseId": said.id}
+        if said.usage is not None:
+            body["usageMetadata"] = _usage(said.usage)
+        if said.ending is Ending.BLOCKED:
+            return body | {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
+        candidate: Json = {"index": 0, "finishReason": FINISH[said.ending]}
+        if said.text and said.ending is not Ending.REFUSED:
+            candidate["content"] = {"role": "model", "parts": [{"text": said.text}]}
+        return body | {"candidates": [candidate]}
+
+    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
+        return gemini_error(status, message=message)
+
+
+def _usage(usage: Usage) -> Json:
+    return {
+        "promptTokenCount": usage.tokens_in,
+        "cachedContentTokenCount": usage.cached,
+        "candidatesTokenCount": usage.tokens_out - usage.reasoning,
+        "thoughtsTokenCount": usage.reasoning,
+        "totalTokenCount": usage.total,
+    }
+
+
+def gemini_error(status: int, *, message: str) -> Json:
+    """Return an error as Google words it."""
+    name = STATUSES.get(status, "INTERNAL" if status >= 500 else "FAILED_PRECONDITION")
+    return {"error": {"code": status, "message": message, "status": name}}
