@@ -12,7 +12,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from evaluation.types import ACTIONS, REASONS, Action, Case, Verdict
@@ -360,3 +360,19 @@ ANSWER_FIELDS: Mapping[str, tuple[str, ...]] = {
     event_type: tuple(ANSWER_SCHEMA(event_type)["properties"]) for event_type in ACTIONS
 }
 """The fields of an answer by event type, as the schema names them."""
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every plain value within ``value`` with its path, in the order of the keys.
+
+    These are the paths that models are shown and that their evidence must name. What is empty
+    is yielded as it is.
+    """
+    if isinstance(value, Mapping) and value:
+        for key in sorted(value):
+            yield from leaves(value[key], f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple) and value:
+        for place, each in enumerate(value):
+            yield from leaves(each, f"{path}[{place}]")
+    else:
+        yield path, value
