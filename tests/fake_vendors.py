@@ -22,6 +22,14 @@ class Vendors:
         """Return the base URL under which a provider is found."""
         return self.server.url + BASES[provider]
 
+    def script(self, *faults: str | dict[str, Any], **rule: Any) -> None:
+        """Add a rule: faults by kind or as a whole, and its other fields by name.
+
+        ``script("429", match={"vendor": "openai"})``, ``script(latency={"ms": 2000})``.
+        """
+        told = [{"kind": fault} if isinstance(fault, str) else fault for fault in faults]
+        self.app.script.add({"faults": told} | rule)
+
     def ledger(self) -> dict[str, Any]:
         """Return all calls since the last reset, and their totals."""
         return self.app.ledger.told()

@@ -46,6 +46,7 @@ class Ledger:
         self.entries: list[Entry] = []
         self.most_at_once = 0
         self.open_now = 0
+        self.strayed = 0  # callers that followed a redirect
 
     def open(self, asked: Asked) -> Entry:
         """Return the entry of a call that has just come in."""
@@ -71,6 +72,7 @@ class Ledger:
             "calls": [asdict(entry) for entry in entries],
             "models": _totals(entries),
             "most_at_once": self.most_at_once,
+            "strayed": self.strayed,
         }
 
 

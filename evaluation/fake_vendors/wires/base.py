@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from evaluation.fake_vendors.asked import Asked, Said
 
 Json = dict[str, Any]
+KEYLESS = frozenset({"ollama", "compatible"})
+KEYS = (b"authorization", b"x-goog-api-key", b"x-api-key")
 
 
 class Wire(ABC):
@@ -17,7 +20,6 @@ class Wire(ABC):
 
     path: ClassVar[re.Pattern[str]]
     vendor: ClassVar[str]  # who it is when the path does not say
-    quota_status: ClassVar[int] = 402
     request_id_header: ClassVar[str] = "x-request-id"
 
     @abstractmethod
@@ -31,6 +33,18 @@ class Wire(ABC):
     @abstractmethod
     def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
         """Return the body of a refusal."""
+
+    def quota_status(self, vendor: str) -> int:
+        """Return the HTTP status of a call that the account does not cover."""
+        return 402
+
+    def complaint(
+        self, body: Json, asked: Asked, headers: Mapping[bytes, bytes]
+    ) -> tuple[int, str] | None:
+        """Return status and message if the vendor takes no such call, however well it is meant."""
+        if asked.vendor in KEYLESS or any(headers.get(name, b"").strip() for name in KEYS):
+            return None
+        return 401, "You did not provide an API key."
 
 
 def flat(content: object) -> str:
@@ -49,6 +63,24 @@ def talk(messages: list[Json]) -> tuple[str, tuple[str, ...], str]:
     system = [flat(each["content"]) for each in messages if is_system(each)]
     rest = [flat(each["content"]) for each in messages if not is_system(each)]
     return "\n".join(system), tuple(rest[:-1]), rest[-1] if rest else ""
+
+
+def loose_part(schema: object, path: str = "schema") -> str | None:
+    """Return where a schema is not strict: a property not required, or an object left open."""
+    if isinstance(schema, list):
+        return next(filter(None, (loose_part(each, path) for each in schema)), None)
+    if not isinstance(schema, dict):
+        return None
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        is_closed = schema.get("additionalProperties") is False
+        if not is_closed or set(schema.get("required", ())) != set(properties):
+            return path
+        return next(
+            filter(None, (loose_part(each, f"{path}.{name}") for name, each in properties.items())),
+            None,
+        )
+    return loose_part(schema.get("items"), f"{path}[]") or loose_part(schema.get("anyOf"), path)
 
 
 def is_system(message: Json) -> bool:

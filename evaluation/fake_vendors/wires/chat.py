@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage, digest
-from evaluation.fake_vendors.wires.base import Json, Wire, talk
+from evaluation.fake_vendors.wires.base import Json, Wire, loose_part, talk
 
 FINISH = {
     Ending.STOP: "stop",
@@ -59,7 +60,24 @@ class Chat(Wire):
         return body if said.usage is None else body | {"usage": _usage(asked, said.usage)}
 
     def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        return openai_error(status, message=message, is_quota=is_quota)
+        return openai_error(status, message=message, is_quota=is_quota and status == 429)
+
+    def quota_status(self, vendor: str) -> int:
+        return 429 if vendor in {"openai", "compatible", "qwen", "moonshot"} else 402
+
+    def complaint(
+        self, body: Json, asked: Asked, headers: Mapping[bytes, bytes]
+    ) -> tuple[int, str] | None:
+        form = body.get("response_format") or {}
+        if form.get("type") == "json_schema" and asked.vendor == "deepseek":
+            return 400, "This response_format type is unavailable now"
+        if form.get("type") == "json_object" and "json" not in asked.prompt.lower():
+            return 400, "Prompt must contain the word 'json' to use response_format json_object."
+        told = form.get("json_schema") or {}
+        loose = loose_part(told.get("schema")) if told.get("strict") else None
+        if loose:
+            return 400, f"Invalid schema for response_format: in {loose}"
+        return super().complaint(body, asked, headers)
 
 
 def is_thinking(body: Json) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage
 from evaluation.fake_vendors.wires.base import Json, Wire, flat, talk
@@ -24,6 +25,7 @@ ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+SAMPLING = ("temperature", "top_p", "top_k", "seed")
 
 
 class Claude(Wire):
@@ -63,6 +65,16 @@ class Claude(Wire):
     def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
         kind = ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
         return {"type": "error", "error": {"type": kind, "message": message}}
+
+    def complaint(
+        self, body: Json, asked: Asked, headers: Mapping[bytes, bytes]
+    ) -> tuple[int, str] | None:
+        gone = next((name for name in SAMPLING if name in body), None)
+        if gone:
+            return 400, f"{gone}: Extra inputs are not permitted"
+        if b"anthropic-version" not in headers:
+            return 400, "anthropic-version: header is required"
+        return super().complaint(body, asked, headers)
 
 
 def _usage(usage: Usage) -> Json:

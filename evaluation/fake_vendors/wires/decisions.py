@@ -18,7 +18,6 @@ class OpenAIDecisions(Wire):
 
     path = re.compile(r"/decisions$")
     vendor = "openai"
-    quota_status = 429
 
     def read(self, body: Json, *, vendor: str, path: str) -> Asked:
         told = body["input"]
@@ -47,13 +46,15 @@ class OpenAIDecisions(Wire):
     def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
         return openai_error(status, message=message, is_quota=is_quota)
 
+    def quota_status(self, vendor: str) -> int:
+        return 429
+
 
 class GeminiDecisions(Wire):
     """Speaks ``POST /decisions`` with questions by name."""
 
     path = re.compile(r"/decisions$")
     vendor = "gemini"
-    quota_status = 429
     request_id_header = "x-goog-request-id"
 
     def read(self, body: Json, *, vendor: str, path: str) -> Asked:
@@ -74,6 +75,9 @@ class GeminiDecisions(Wire):
 
     def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
         return gemini_error(status, message=message)
+
+    def quota_status(self, vendor: str) -> int:
+        return 429
 
 
 def _gemini_usage(usage: Usage) -> Json:

@@ -25,7 +25,6 @@ class Gemini(Wire):
 
     path = re.compile(r"/models/(?P<model>[^/:]+):generateContent$")
     vendor = "gemini"
-    quota_status = 429
     request_id_header = "x-goog-request-id"
 
     def read(self, body: Json, *, vendor: str, path: str) -> Asked:
@@ -58,6 +57,9 @@ class Gemini(Wire):
 
     def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
         return gemini_error(status, message=message)
+
+    def quota_status(self, vendor: str) -> int:
+        return 429
 
 
 def _usage(usage: Usage) -> Json:

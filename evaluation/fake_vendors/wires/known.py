@@ -29,12 +29,43 @@ BASES: Mapping[str, str] = {
 """Where each vendor is found, below the server's own URL, as its true base URL ends."""
 
 
-def wire_of(path: str, body: Json) -> Wire | None:
+MODELS: Mapping[str, str] = {
+    "openai": "gpt-6-luna",
+    "gemini": "gemini-3.8-flash",
+    "claude": "claude-haiku-5-5",
+    "deepseek": "deepseek-flash",
+    "openrouter": "qwen/qwen4-max",
+    "qwen": "qwen4-plus",
+    "moonshot": "kimi-k3",
+    "ollama": "qwen4:8b",
+    "compatible": "local-model",
+}
+"""A model of each vendor, for those who only want one."""
+
+
+def listing_at(path: str) -> Json | None:
+    """Return the models that a vendor lists at a path, or None if it lists none there."""
+    vendor = path.strip("/").partition("/")[0]
+    model = MODELS.get(vendor, MODELS["openai"])
+    if path.endswith("/api/tags"):
+        return {"models": [{"name": MODELS["ollama"], "model": MODELS["ollama"]}]}
+    if not path.endswith("/models"):
+        return None
+    if vendor == "gemini":
+        return {"models": [{"name": f"models/{model}", "displayName": model}]}
+    return {"object": "list", "data": [{"id": model, "object": "model", "created": 0}]}
+
+
+def wire_of(path: str, body: object) -> Wire | None:
     """Return the wire that a call speaks, or None when nobody listens at that path."""
     found = next((wire for wire in WIRES if wire.path.search(path)), None)
-    if isinstance(found, OpenAIDecisions) and isinstance(body.get("questions"), dict):
+    if isinstance(found, OpenAIDecisions) and _has_named_questions(body):
         return GEMINI_DECISIONS
     return found
+
+
+def _has_named_questions(body: object) -> bool:
+    return isinstance(body, dict) and isinstance(body.get("questions"), dict)
 
 
 def vendor_of(path: str, wire: Wire) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage
-from evaluation.fake_vendors.wires.base import Json, Wire, talk
+from evaluation.fake_vendors.wires.base import Json, Wire, loose_part, talk
 from evaluation.fake_vendors.wires.chat import is_thinking, openai_error
 
 INCOMPLETE = {Ending.TRUNCATED: "max_output_tokens", Ending.BLOCKED: "content_filter"}
@@ -17,7 +18,6 @@ class Responses(Wire):
 
     path = re.compile(r"/responses$")
     vendor = "openai"
-    quota_status = 429
 
     def read(self, body: Json, *, vendor: str, path: str) -> Asked:
         told = body["input"]
@@ -66,6 +66,21 @@ class Responses(Wire):
 
     def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
         return openai_error(status, message=message, is_quota=is_quota)
+
+    def quota_status(self, vendor: str) -> int:
+        return 429
+
+    def complaint(
+        self, body: Json, asked: Asked, headers: Mapping[bytes, bytes]
+    ) -> tuple[int, str] | None:
+        unknown = next((name for name in ("seed", "messages") if name in body), None)
+        if unknown:
+            return 400, f"Unknown parameter: '{unknown}'."
+        form = (body.get("text") or {}).get("format") or {}
+        loose = loose_part(form.get("schema")) if form.get("strict") else None
+        if loose:
+            return 400, f"Invalid schema for response_format: in {loose}"
+        return super().complaint(body, asked, headers)
 
 
 def _content(said: Said) -> list[dict[str, Any]]:
