@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q
 
 from enrichment.models import Enrichment
-from evaluation.models import Attempt, Evaluation, ModelCard, Price, Rerun
+from evaluation.models import Attempt, Evaluation, ModelCard, Price, PromptVersion, Rerun
 from evaluation.types import Case, EvaluationStatus
 from signals.models import Signal
 from signals.types import Direction, SignalStatus
@@ -171,3 +171,32 @@ def get_price(*, card: ModelCard, day: date) -> Price | None:
     """Return what the model's tokens cost on a day; None if nobody knows."""
     rows = Price.objects.filter(card=card, valid_from__lte=day)
     return rows.order_by("-valid_from").first()
+
+
+def get_active_prompt(*, name: str) -> PromptVersion | None:
+    """Return the version of a prompt that live signals are judged with."""
+    return PromptVersion.objects.filter(name=name, status=PromptVersion.Status.ACTIVE).first()
+
+
+def get_prompt(*, name: str, version: int) -> PromptVersion | None:
+    """Return one version of a prompt, whatever it may be used for."""
+    return PromptVersion.objects.filter(name=name, version=version).first()
+
+
+def get_prompt_before(*, prompt: PromptVersion) -> PromptVersion | None:
+    """Return what a version is compared with first: the active one, or the one before it."""
+    others = PromptVersion.objects.filter(name=prompt.name).exclude(id=prompt.id)
+    active = others.filter(status=PromptVersion.Status.ACTIVE).first()
+    return active or others.filter(version__lt=prompt.version).order_by("-version").first()
+
+
+def list_prompt_versions(*, name: str) -> list[PromptVersion]:
+    """Return every version of a prompt, newest first."""
+    return list(PromptVersion.objects.filter(name=name).order_by("-version"))
+
+
+def latest_case(*, event_id: UUID | None = None) -> Case | None:
+    """Return the frozen case of a signal's present run, or of the newest signal that has one."""
+    wanted = Selection(event_ids=(event_id,) if event_id else (), limit=1)
+    found = list_enriched(signal_ids=list_enriched_ids(selection=wanted))
+    return next((case_of(signal, enrichment) for signal, enrichment in found), None)

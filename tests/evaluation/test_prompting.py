@@ -43,7 +43,8 @@ HOSTILE = {
 
 
 def versioned(**changes: Any) -> PromptText:
-    return prompt_text(**({"name": "t", "version": 1, "system": SYSTEM, "user": USER} | changes))
+    texts: dict[str, Any] = {"name": "t", "version": 1, "system": SYSTEM, "user": USER}
+    return prompt_text(**(texts | changes))
 
 
 def payload_with(**untrusted: Any) -> str:
