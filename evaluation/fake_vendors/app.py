@@ -14,7 +14,7 @@ from evaluation.fake_vendors.calls import ELSEWHERE, Call
 from evaluation.fake_vendors.ledger import Ledger
 from evaluation.fake_vendors.script import BadScript, Plan, Script
 from evaluation.fake_vendors.serving import Receive, Send
-from evaluation.fake_vendors.wires.base import Wire
+from evaluation.fake_vendors.wires.base import Refusal, Wire
 from evaluation.fake_vendors.wires.known import listing_at, vendor_of, wire_of
 
 Scope = MutableMapping[str, Any]
@@ -83,7 +83,7 @@ class FakeVendors:
             turn = self.script.turn_of(asked)
             complaint = wire.complaint(body, asked, headers)  # type: ignore[arg-type]
         except UNREADABLE as error:
-            told = wire.error(400, message=f"this is no call of {vendor}: {error!r}")
+            told = wire.error(Refusal(status=400, message=f"no call of {vendor}: {error!r}"))
             await reply(send, 400, told)
             return
         ledger = self.ledger
@@ -98,8 +98,9 @@ class FakeVendors:
         )
         try:
             if complaint:
-                call.entry.outcome = str(complaint[0])
-                await call.refuse(*complaint)
+                status, message = complaint
+                call.entry.outcome = str(status)
+                await call.refuse(Refusal(status=status, message=message))
             else:
                 await call.run()
         finally:

@@ -22,7 +22,7 @@ from evaluation.fake_vendors.ledger import UNHEARD, Entry
 from evaluation.fake_vendors.script import IN_ANSWERS, QUOTA, Fault, Plan
 from evaluation.fake_vendors.serving import ConnectionDropped, Receive, Send
 from evaluation.fake_vendors.spoiling import UNTOLD, obedient, spoiled
-from evaluation.fake_vendors.wires.base import Wire
+from evaluation.fake_vendors.wires.base import Refusal, Wire
 
 HTML = b"<!doctype html><html><head><title>502</title></head><body>Bad gateway</body></html>"
 ELSEWHERE = "/_elsewhere"
@@ -142,21 +142,17 @@ class Call:
         is_quota = fault.kind == QUOTA
         status = self.wire.quota_status(self.asked.vendor) if is_quota else int(fault.kind)
         message = QUOTA_MESSAGE if is_quota else MESSAGES.get(status, "Something went wrong.")
-        await self.refuse(status, message, is_quota=is_quota, retry_after=fault.retry_after)
+        after_s = fault.retry_after
+        await self.refuse(
+            Refusal(status=status, message=message, is_quota=is_quota, retry_after_s=after_s)
+        )
 
-    async def refuse(
-        self,
-        status: int,
-        message: str,
-        *,
-        is_quota: bool = False,
-        retry_after: float | None = None,
-    ) -> None:
+    async def refuse(self, refusal: Refusal) -> None:
         """Answer with the vendor's own error."""
-        told = self.wire.error(status, message=message, is_quota=is_quota)
-        body = json.dumps(told).encode()
-        after = [] if retry_after is None else [(b"retry-after", b"%g" % retry_after)]
-        await self.start(status, size=len(body), more=after)
+        body = json.dumps(self.wire.error(refusal)).encode()
+        after_s = refusal.retry_after_s
+        more = [] if after_s is None else [(b"retry-after", b"%g" % after_s)]
+        await self.start(refusal.status, size=len(body), more=more)
         await self.end(body)
 
 

@@ -36,11 +36,6 @@ class Fault:
     retry_after: float | None = None
     every_ms: float = 1000.0
 
-    @property
-    def status(self) -> int | None:
-        """The HTTP status that the fault is named after, if it is."""
-        return int(self.kind) if self.kind.isdigit() else None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

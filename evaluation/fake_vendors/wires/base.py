@@ -6,6 +6,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from evaluation.fake_vendors.asked import Asked, Said
@@ -13,6 +14,16 @@ from evaluation.fake_vendors.asked import Asked, Said
 Json = dict[str, Any]
 KEYLESS = frozenset({"ollama", "compatible"})
 KEYS = (b"authorization", b"x-goog-api-key", b"x-api-key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a vendor answers with an error; ``is_quota`` when the account is what lacks."""
+
+    status: int
+    message: str
+    is_quota: bool = False
+    retry_after_s: float | None = None
 
 
 class Wire(ABC):
@@ -31,7 +42,7 @@ class Wire(ABC):
         """Return the body of an answer."""
 
     @abstractmethod
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
+    def error(self, refusal: Refusal) -> Json:
         """Return the body of a refusal."""
 
     def quota_status(self, vendor: str) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage, digest
-from evaluation.fake_vendors.wires.base import Json, Wire, loose_part, talk
+from evaluation.fake_vendors.wires.base import Json, Refusal, Wire, loose_part, talk
 
 FINISH = {
     Ending.STOP: "stop",
@@ -59,8 +59,8 @@ class Chat(Wire):
         }
         return body if said.usage is None else body | {"usage": _usage(asked, said.usage)}
 
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        return openai_error(status, message=message, is_quota=is_quota and status == 429)
+    def error(self, refusal: Refusal) -> Json:
+        return openai_error(refusal)
 
     def quota_status(self, vendor: str) -> int:
         return 429 if vendor in {"openai", "compatible", "qwen", "moonshot"} else 402
@@ -102,9 +102,11 @@ def _usage(asked: Asked, usage: Usage) -> Json:
     return told | {"prompt_tokens_details": {"cached_tokens": usage.cached}}
 
 
-def openai_error(status: int, *, message: str, is_quota: bool) -> Json:
+def openai_error(refusal: Refusal) -> Json:
     """Return an error as OpenAI and its likes word it."""
+    status = refusal.status
     kind = ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    code = "insufficient_quota" if is_quota else None
-    kind = "insufficient_quota" if is_quota else kind
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    code = None
+    if refusal.is_quota and status == 429:
+        kind = code = "insufficient_quota"
+    return {"error": {"message": refusal.message, "type": kind, "param": None, "code": code}}

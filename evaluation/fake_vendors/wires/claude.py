@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage
-from evaluation.fake_vendors.wires.base import Json, Wire, flat, talk
+from evaluation.fake_vendors.wires.base import Json, Refusal, Wire, flat, talk
 
 STOP_REASONS = {
     Ending.STOP: "end_turn",
@@ -62,9 +62,10 @@ class Claude(Wire):
         }
         return body if said.usage is None else body | {"usage": _usage(said.usage)}
 
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        kind = ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-        return {"type": "error", "error": {"type": kind, "message": message}}
+    def error(self, refusal: Refusal) -> Json:
+        other = "api_error" if refusal.status >= 500 else "invalid_request_error"
+        kind = ERROR_TYPES.get(refusal.status, other)
+        return {"type": "error", "error": {"type": kind, "message": refusal.message}}
 
     def complaint(
         self, body: Json, asked: Asked, headers: Mapping[bytes, bytes]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage
-from evaluation.fake_vendors.wires.base import Json, Wire, flat, talk
+from evaluation.fake_vendors.wires.base import Json, Refusal, Wire, flat, talk
 from evaluation.fake_vendors.wires.chat import openai_error
 from evaluation.fake_vendors.wires.gemini import gemini_error
 from evaluation.fake_vendors.wires.responses import openai_usage
@@ -43,8 +43,8 @@ class OpenAIDecisions(Wire):
         body: Json = {"model": said.model, "answers": answers}
         return body if said.usage is None else body | {"usage": openai_usage(said.usage)}
 
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        return openai_error(status, message=message, is_quota=is_quota)
+    def error(self, refusal: Refusal) -> Json:
+        return openai_error(refusal)
 
     def quota_status(self, vendor: str) -> int:
         return 429
@@ -73,8 +73,8 @@ class GeminiDecisions(Wire):
             body = {"prompt_feedback": {"block_reason": "PROHIBITED_CONTENT"}}
         return body if said.usage is None else body | {"usage": _gemini_usage(said.usage)}
 
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        return gemini_error(status, message=message)
+    def error(self, refusal: Refusal) -> Json:
+        return gemini_error(refusal)
 
     def quota_status(self, vendor: str) -> int:
         return 429

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage
-from evaluation.fake_vendors.wires.base import Json, Wire, flat
+from evaluation.fake_vendors.wires.base import Json, Refusal, Wire, flat
 
 STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -17,6 +17,7 @@ STATUSES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 FINISH = {Ending.STOP: "STOP", Ending.TRUNCATED: "MAX_TOKENS", Ending.REFUSED: "SAFETY"}
 
 
@@ -55,8 +56,8 @@ class Gemini(Wire):
             candidate["content"] = {"role": "model", "parts": [{"text": said.text}]}
         return body | {"candidates": [candidate]}
 
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        return gemini_error(status, message=message)
+    def error(self, refusal: Refusal) -> Json:
+        return gemini_error(refusal)
 
     def quota_status(self, vendor: str) -> int:
         return 429
@@ -72,7 +73,11 @@ def _usage(usage: Usage) -> Json:
     }
 
 
-def gemini_error(status: int, *, message: str) -> Json:
-    """Return an error as Google words it."""
+def gemini_error(refusal: Refusal) -> Json:
+    """Return an error as Google words it; how long to wait stands in the details."""
+    status = refusal.status
     name = STATUSES.get(status, "INTERNAL" if status >= 500 else "FAILED_PRECONDITION")
-    return {"error": {"code": status, "message": message, "status": name}}
+    error: Json = {"code": status, "message": refusal.message, "status": name}
+    if refusal.retry_after_s is not None:
+        error["details"] = [{"@type": RETRY_INFO, "retryDelay": f"{refusal.retry_after_s:g}s"}]
+    return {"error": error}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said
-from evaluation.fake_vendors.wires.base import Json, Wire, talk
+from evaluation.fake_vendors.wires.base import Json, Refusal, Wire, talk
 
 
 class Ollama(Wire):
@@ -47,5 +47,5 @@ class Ollama(Wire):
             "eval_count": said.usage.tokens_out,
         }
 
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        return {"error": message}
+    def error(self, refusal: Refusal) -> Json:
+        return {"error": refusal.message}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.fake_vendors.asked import Asked, Ending, Said, Usage
-from evaluation.fake_vendors.wires.base import Json, Wire, loose_part, talk
+from evaluation.fake_vendors.wires.base import Json, Refusal, Wire, loose_part, talk
 from evaluation.fake_vendors.wires.chat import is_thinking, openai_error
 
 INCOMPLETE = {Ending.TRUNCATED: "max_output_tokens", Ending.BLOCKED: "content_filter"}
@@ -64,8 +64,8 @@ class Responses(Wire):
         }
         return body if said.usage is None else body | {"usage": openai_usage(said.usage)}
 
-    def error(self, status: int, *, message: str, is_quota: bool = False) -> Json:
-        return openai_error(status, message=message, is_quota=is_quota)
+    def error(self, refusal: Refusal) -> Json:
+        return openai_error(refusal)
 
     def quota_status(self, vendor: str) -> int:
         return 429
