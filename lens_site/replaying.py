@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from lens_site.desk import require_programs
 from lens_site.drafting import Position, draft_open
+from lens_site.progress import Surroundings
 from lens_site.terminal import Refused
 from markets.services import (
     BadRecording,
@@ -95,19 +95,6 @@ class Progress:
     total: int
     submitted: int
     done: int
-
-
-class Surroundings(Protocol):
-    """What the door lends a replay: the clock, the waiting, and somebody to tell."""
-
-    def now(self) -> datetime:
-        """Return the present moment."""
-
-    def pause(self, seconds: float) -> None:
-        """Let so much time pass."""
-
-    def tell(self, progress: Progress) -> None:
-        """Hear how far it has come."""
 
 
 def plan_replay(order: Order, *, now: datetime) -> Plan:
@@ -229,7 +216,7 @@ def start(plan: Plan, *, now: datetime) -> Replay:
     )
 
 
-def run(plan: Plan, replay: Replay, *, lent: Surroundings) -> None:
+def run(plan: Plan, replay: Replay, *, lent: Surroundings[Progress]) -> None:
     """Submit the signals, at most ``window`` unfinished at a time, and wait for their ends.
 
     Stopping it at any moment is safe: what is submitted is finished by the workers.

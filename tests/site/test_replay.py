@@ -293,7 +293,7 @@ def test_a_replay_gives_up_in_words_when_the_workers_fall_silent(candles: Path) 
 def _turning_door(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the command's waiting turn the conveyor."""
     report_programs(at=datetime.now(UTC))
-    monkeypatch.setattr("lens_site.management.commands.replay.time.sleep", Turning().pause)
+    monkeypatch.setattr("lens_site.progress.time.sleep", Turning().pause)
     yield
 
 
@@ -336,7 +336,7 @@ def test_stopping_the_command_says_what_becomes_of_the_rest(
     def stop(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lens_site.management.commands.replay.time.sleep", stop)
+    monkeypatch.setattr("lens_site.progress.time.sleep", stop)
     out = StringIO()
 
     with pytest.raises(SystemExit) as left:

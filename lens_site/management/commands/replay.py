@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import re
-import time
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from django.core.management.base import BaseCommand
-from rich import progress as rich_progress
 
 from lens_site import replay_summary, replaying
-from lens_site.replaying import Leaning, Order, Plan, Progress
+from lens_site.arguments import duration, moment, positive
+from lens_site.progress import Lent
+from lens_site.replaying import Leaning, Order, Plan
 from lens_site.terminal import STOPPED, Refused, Terminal, in_seconds, refusal_text, stoppable
 from signals.models import Replay
-
-LINE_EVERY_S = 5.0
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Command(BaseCommand):
@@ -32,9 +27,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--candles", type=Path, required=True, help="a CSV file, plain or .gz")
         parser.add_argument("--symbol", required=True, help="what the candles are of, such as BTC")
-        parser.add_argument("--every", type=_duration, default=900, help="default 15m")
-        parser.add_argument("--from", dest="since", type=_moment, help="UTC if it names no offset")
-        parser.add_argument("--to", dest="until", type=_moment, help="the last moment, included")
+        parser.add_argument("--every", type=duration, default=900, help="default 15m")
+        parser.add_argument("--from", dest="since", type=moment, help="UTC if it names no offset")
+        parser.add_argument("--to", dest="until", type=moment, help="the last moment, included")
         parser.add_argument(
             "--direction",
             choices=[leaning.value for leaning in Leaning],
@@ -42,7 +37,7 @@ class Command(BaseCommand):
             help="default momentum: the sign of the last hour's move",
         )
         parser.add_argument(
-            "--window", type=_positive, default=500, help="most signals unfinished at a time"
+            "--window", type=positive, default=500, help="most signals unfinished at a time"
         )
         parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
 
@@ -74,7 +69,7 @@ def _replay(order: Order, terminal: Terminal) -> int:
     code = 0
     with stoppable():
         try:
-            with _Lent(terminal, total=len(plan.drafts)) as lent:
+            with Lent(terminal, total=len(plan.drafts)) as lent:
                 replaying.run(plan, replay, lent=lent)
         except KeyboardInterrupt:
             code = STOPPED
@@ -104,69 +99,3 @@ def _farewell(plan: Plan, replay: Replay) -> str:
         f"Stopped after {submitted} of {len(plan.drafts)} signals were submitted."
         f" The {submitted - done} that are not finished will be, by themselves."
     )
-
-
-class _Lent:
-    """The clock and the progress of one replay: a bar on a terminal, else a line now and then."""
-
-    def __init__(self, terminal: Terminal, *, total: int) -> None:
-        self._terminal = terminal
-        self._bar = rich_progress.Progress(
-            rich_progress.TextColumn("judged"),
-            rich_progress.BarColumn(),
-            rich_progress.MofNCompleteColumn(),
-            rich_progress.TextColumn("{task.fields[rate]:.0f}/s"),
-            rich_progress.TimeRemainingColumn(compact=True),
-            console=terminal.console,
-            transient=True,
-            disable=not terminal.is_live,
-        )
-        self._task = self._bar.add_task("judged", total=total, rate=0.0)
-        self._began_s = self._told_s = time.monotonic()
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._bar.stop()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def tell(self, progress: Progress) -> None:
-        now_s = time.monotonic()
-        rate = progress.done / max(now_s - self._began_s, 0.001)
-        self._bar.update(self._task, completed=progress.done, rate=rate)
-        if self._terminal.is_live or now_s - self._told_s < LINE_EVERY_S:
-            return
-        self._told_s = now_s
-        left_s = (progress.total - progress.done) / rate if rate else 0.0
-        left = f", about {in_seconds(left_s)} left" if rate else ""
-        self._terminal.line(f"{progress.done} of {progress.total} judged, {rate:.0f}/s{left}")
-
-
-def _duration(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([smhd])", text)
-    if match is None or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 15m, 1h or 1d")
-    return int(match[1]) * UNITS[match[2]]
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no ISO 8601 time such as 2022-01-03 or 2022-01-03T10:30"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)

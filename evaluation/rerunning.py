@@ -1,0 +1,290 @@
+"""Judging stored cases again under another model or prompt, at a price that is known before.
+
+Nothing of it is a decision and nothing is published: the evaluations go through the queue like
+any others, under a trail of their own, and end in a comparison.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol, runtime_checkable
+
+from django.conf import settings
+from django.db import transaction
+
+from enrichment.models import Enrichment
+from evaluation import queries
+from evaluation.evaluators.base import Evaluator
+from evaluation.models import Evaluation, ModelCard, PromptVersion, Rerun
+from evaluation.prompting import render, text_of
+from evaluation.queries import Selection
+from evaluation.types import EvaluationKind
+from pipeline import services as pipeline
+from signals.models import Signal
+
+STAGE = "evaluate"
+"""The stage whose workers judge again, the one that judges first."""
+
+STARTED = "RERUN_STARTED"
+REQUESTED = "REEVALUATION_REQUESTED"
+"""The line of an evaluation's own trail that keeps the hashes of what the model is given."""
+
+BATCH = 200  # evaluations stored in one transaction
+PER_S = 20
+"""How many fall due in a second, so that live signals always find a worker with room."""
+
+CHARACTERS_PER_TOKEN = 3.0
+"""A careful guess: English prose has about 4 characters to a token in vendors' own rules of
+thumb, figures and JSON have fewer, and an estimate should rather be too high.
+"""
+
+PER_PRICE = 1_000_000  # tokens that a price is of
+CENTS = Decimal("0.000001")  # what amounts are stored in, in US dollars
+
+
+class RerunRefused(Exception):
+    """What was asked for cannot be judged again; nothing was stored."""
+
+
+class FactsChanged(RerunRefused):
+    """Frozen facts are no longer what their hash says, so no comparison would be fair."""
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """What an estimate needs to know of a language model."""
+
+    provider: str
+    model_id: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What judging again will cost at most; ``usd`` is None where the price is not known.
+
+    ``tokens_in`` is guessed from the length of the rendered prompts, ``tokens_out`` is the most
+    that the answers may have. A repaired or repeated call is not counted.
+    """
+
+    calls: int
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: Decimal | None = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A rerun before anything of it is stored.
+
+    ``contaminated`` counts the signals from before the end of the model's knowledge, of which it
+    may remember how they ended; None if its cutoff is not known.
+    """
+
+    model: str
+    prompt: PromptVersion | None
+    cutoff: str | None
+    signal_ids: Sequence[int]
+    contaminated: int | None
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One stored case with the row it came from."""
+
+    signal: Signal
+    facts: Enrichment
+
+
+def plan_rerun(
+    *, selection: Selection, evaluator: Evaluator, prompt: PromptVersion | None, now: datetime
+) -> Plan:
+    """Return what judging the selected signals again would mean; stores nothing.
+
+    :raises RerunRefused: if nothing is selected, a named signal has no frozen facts, or the
+        model and the prompt do not go together.
+    :raises FactsChanged: if frozen facts do not match their hash.
+    """
+    is_language = isinstance(evaluator, Priced)
+    if prompt is not None and not is_language:
+        raise RerunRefused(f"{evaluator.name} reads no prompt: it judges by numbers alone")
+    if prompt is None and is_language:
+        raise RerunRefused(f"{evaluator.name} needs a prompt")
+    signal_ids = queries.list_enriched_ids(selection=selection)
+    _demand(signal_ids, selection)
+    card = (
+        queries.get_card(provider=evaluator.provider, model_id=evaluator.model_id)
+        if isinstance(evaluator, Priced)
+        else None
+    )
+    cutoff = _cutoff(card) if is_language else ""
+    contaminated, characters = 0, 0
+    for stored in _stored(signal_ids):
+        contaminated += bool(is_contaminated(ts_utc=stored.signal.ts_utc, cutoff=cutoff))
+        characters += _characters(prompt, stored) if prompt else 0
+    return Plan(
+        model=evaluator.name,
+        prompt=prompt,
+        cutoff=cutoff,
+        signal_ids=signal_ids,
+        contaminated=None if cutoff is None else contaminated,
+        estimate=_estimate(
+            evaluator, card, calls=len(signal_ids), characters=characters, day=now.date()
+        ),
+    )
+
+
+def _demand(signal_ids: Sequence[int], selection: Selection) -> None:
+    wanted = len(set(selection.event_ids))
+    if wanted and len(signal_ids) < min(wanted, selection.limit):
+        missing = wanted - len(signal_ids)
+        raise RerunRefused(
+            f"{missing} of the {wanted} named signals do not exist or have no frozen facts"
+        )
+    if not signal_ids:
+        raise RerunRefused("no stored signal with frozen facts is among those asked for")
+
+
+def _cutoff(card: ModelCard | None) -> str | None:
+    return (card.knowledge_cutoff if card else "") or None
+
+
+def is_contaminated(*, ts_utc: datetime, cutoff: str | None) -> bool | None:
+    """Say whether a model that knows the world up to ``cutoff`` may know how a signal ended.
+
+    ``cutoff`` is a day, a month or a year (all of it is known), empty for a model that
+    remembers nothing, None if it is not known; then the answer is None, too.
+    """
+    if cutoff is None:
+        return None
+    return bool(cutoff) and ts_utc.date().isoformat()[: len(cutoff)] <= cutoff
+
+
+def _stored(signal_ids: Sequence[int]) -> Iterator[_Stored]:
+    """Yield the stored cases in batches' worth of memory.
+
+    :raises FactsChanged: at the first whose payload does not match its hash.
+    """
+    for start in range(0, len(signal_ids), BATCH):
+        batch = queries.list_enriched(signal_ids=signal_ids[start : start + BATCH])
+        for signal, facts in batch:
+            if payload_sha256(facts) != facts.payload_sha256:
+                raise FactsChanged(
+                    f"the frozen facts of signal {signal.event_id} do not match their hash"
+                )
+            yield _Stored(signal, facts)
+
+
+def payload_sha256(facts: Enrichment) -> str:
+    """Return the hash of a frozen payload as it is stored now."""
+    return hashlib.sha256(facts.payload.encode()).hexdigest()
+
+
+def _characters(prompt: PromptVersion, stored: _Stored) -> int:
+    case = queries.case_of(stored.signal, stored.facts)
+    rendered = render(text_of(prompt), case=case, base_rate=None)
+    return len(rendered.system) + len(rendered.user)
+
+
+def _estimate(
+    evaluator: Evaluator, card: ModelCard | None, *, calls: int, characters: int, day: date
+) -> Estimate:
+    if not isinstance(evaluator, Priced):
+        return Estimate(calls=calls)
+    tokens_in = math.ceil(characters / CHARACTERS_PER_TOKEN)
+    tokens_out = calls * evaluator.max_tokens
+    price = None if card is None else queries.get_price(card=card, day=day)
+    usd = (
+        None
+        if price is None
+        else (tokens_in * price.input_usd + tokens_out * price.output_usd) / PER_PRICE
+    )
+    return Estimate(
+        calls=calls,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        usd=None if usd is None else usd.quantize(CENTS),
+    )
+
+
+def start_rerun(*, plan: Plan, actor: str, now: datetime) -> Rerun:
+    """Open one evaluation a signal for the workers and return what they belong to.
+
+    Each batch is stored whole or not at all, so stopping on the way leaves a smaller rerun.
+
+    :raises FactsChanged: if frozen facts are no longer what they were.
+    """
+    rerun = Rerun(
+        model=plan.model,
+        prompt_name=plan.prompt.name if plan.prompt else "",
+        prompt_version=plan.prompt.version if plan.prompt else None,
+        signals=len(plan.signal_ids),
+        estimate_usd=plan.estimate.usd,
+        created_at=now,
+        created_by=actor,
+    )
+    with transaction.atomic():
+        rerun.save(force_insert=True)
+        pipeline.record(trace=rerun.id, verb=STARTED, actor=actor, at=now, **_told(plan))
+    for start in range(0, len(plan.signal_ids), BATCH):
+        batch = list(_stored(plan.signal_ids[start : start + BATCH]))
+        with transaction.atomic(), pipeline.trail():
+            _open(batch, rerun=rerun, cutoff=plan.cutoff, first=start, now=now)
+    return rerun
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    return {
+        "model": plan.model,
+        "prompt": f"{plan.prompt.name}@{plan.prompt.version}" if plan.prompt else "",
+        "prompt_sha256": plan.prompt.sha256 if plan.prompt else "",
+        "signals": len(plan.signal_ids),
+        "cutoff": plan.cutoff,
+    }
+
+
+def _open(
+    batch: Sequence[_Stored], *, rerun: Rerun, cutoff: str | None, first: int, now: datetime
+) -> None:
+    rows = [
+        Evaluation(
+            signal=stored.signal,
+            run=stored.signal.run,
+            kind=EvaluationKind.REPLAY,
+            rerun=rerun,
+            model=rerun.model,
+            created_at=now,
+        )
+        for stored in batch
+    ]
+    Evaluation.objects.bulk_create(rows)
+    for row, stored in zip(rows, batch, strict=True):
+        pipeline.record(
+            trace=queries.trace_of(row),
+            verb=REQUESTED,
+            actor=rerun.created_by,
+            at=now,
+            run=row.run,
+            rerun=str(rerun.id),
+            event_id=str(stored.signal.event_id),
+            payload_sha256=stored.facts.payload_sha256,
+            facts_sha256=stored.facts.facts_sha256,
+            contaminated=is_contaminated(ts_utc=stored.signal.ts_utc, cutoff=cutoff),
+        )
+    pipeline.open_runs(
+        pipeline.Opening(
+            stage=STAGE,
+            subject=row.id,
+            trace=queries.trace_of(row),
+            run=row.run,
+            attempts_max=settings.LEASE_LOSSES_MAX,
+            due_at=now + timedelta(seconds=(first + place) // PER_S),
+        )
+        for place, row in enumerate(rows)
+    )
