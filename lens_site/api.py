@@ -22,6 +22,7 @@ from enrichment import queries as enrichment
 from enrichment.models import Enrichment
 from evaluation import queries as evaluation
 from evaluation.serializers import evaluation_json
+from lens_site import rerun_diff
 from pipeline import queries as pipeline
 from pipeline import services as conveyor
 from pipeline.models import DeadLetter
@@ -93,6 +94,160 @@ def _summary(facts: Enrichment) -> dict[str, Any]:
         "gates": facts.gates,
         "duration_ms": facts.duration_ms,
     }
+
+
+class WordAnswer(BaseModel):
+    """What one judge said of one signal; action ABSTAINED has its cause."""
+
+    model: str
+    action: str
+    confidence: float | None
+    size_pct: float | None
+    reasons: list[str]
+    cause: str
+
+
+class DifferenceAnswer(BaseModel):
+    """One signal of a rerun: the model's old word and its new one, both before the policy.
+
+    `before` is the same model's first verdict, or the jury's ruling if it was not asked then.
+    """
+
+    event_id: str
+    evaluation_id: str
+    symbol: str
+    event_type: str
+    signal_direction: str
+    source: str
+    ts_utc: str
+    run: int
+    status: str
+    change: Literal["SAME", "DIFFERENT", "NEW", "PENDING"]
+    before: WordAnswer | None
+    after: WordAnswer | None
+    published: str | None
+    reasons_added: list[str]
+    reasons_removed: list[str]
+    contaminated: bool | None
+    payload_sha256: str
+    input_same: bool
+    grounding_score: float | None
+    latency_ms: float | None
+    cost_usd: str | None
+
+
+class PairAnswer(BaseModel):
+    """How many signals went from one answer to another."""
+
+    before: str
+    after: str
+    signals: int
+
+
+class TotalsAnswer(BaseModel):
+    """A rerun in figures, as far as it has come."""
+
+    asked: int
+    pending: int
+    same: int
+    different: int
+    new: int
+    abstained: int
+    contaminated: int
+    contamination_unknown: int
+    inputs_same: int
+    cost_usd: str
+    unpriced: int
+    pairs: list[PairAnswer]
+
+
+class RerunAnswer(BaseModel):
+    """One judging again of stored signals."""
+
+    id: str
+    model: str
+    prompt: str | None
+    signals: int
+    estimate_usd: str | None
+    created_at: str
+    created_by: str
+
+
+class RerunPage(BaseModel):
+    """The latest reruns, newest first."""
+
+    items: list[RerunAnswer]
+
+
+class RerunDetail(RerunAnswer):
+    """One rerun, signal by signal; `totals` come with the first page."""
+
+    totals: TotalsAnswer | None
+    items: list[DifferenceAnswer]
+    next_cursor: str | None
+
+
+class RerunsQuery(BaseModel):
+    """How many reruns to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
+
+
+class RerunQuery(RerunsQuery):
+    """Which page of a rerun to show."""
+
+    cursor: Annotated[str, Field(max_length=64)] | None = None
+
+
+class RerunsView(APIView):
+    """``/reruns``: stored signals that were judged again."""
+
+    permission_classes = [scope(Scope.DECISIONS_READ)]
+
+    @extend_schema(
+        operation_id="list_reruns",
+        tags=["reruns"],
+        summary="List the latest reruns: stored signals judged again",
+        parameters=[RerunsQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
+        responses=RerunPage,
+    )
+    def get(self, request: Request) -> Response:
+        query = parse_query(RerunsQuery, request.query_params)
+        rows = evaluation.list_reruns(limit=query.limit)
+        return Response({"items": [rerun_diff.rerun_json(row) for row in rows]})
+
+
+class RerunView(APIView):
+    """``/reruns/{id}``: what came of one rerun."""
+
+    permission_classes = [scope(Scope.DECISIONS_READ)]
+
+    @extend_schema(
+        operation_id="get_rerun",
+        tags=["reruns"],
+        summary="One rerun: totals, and old and new word of each signal",
+        description="The model was given the very facts by which the signal was judged first;"
+        " `payload_sha256` and `input_same` show it. Nothing of a rerun is ever published.",
+        parameters=[RerunQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
+        responses=RerunDetail,
+    )
+    def get(self, request: Request, rerun_id: UUID) -> Response:
+        query = parse_query(RerunQuery, request.query_params)
+        rerun = evaluation.get_rerun(rerun_id=rerun_id)
+        if rerun is None:
+            raise NotFound(f"there is no rerun {rerun_id}")
+        page = rerun_diff.page_of(rerun, cursor=query.cursor, limit=query.limit)
+        totals = None if query.cursor else rerun_diff.total(rerun=rerun).as_json()
+        return Response(
+            {
+                **rerun_diff.rerun_json(rerun),
+                "totals": totals,
+                "items": [each.as_json() for each in page.items],
+                "next_cursor": page.next_cursor,
+            }
+        )
 
 
 class LetterAnswer(BaseModel):
@@ -244,6 +399,8 @@ def _letter_json(letter: DeadLetter) -> dict[str, Any]:
 
 urlpatterns = [
     path("signals/<uuid:event_id>", SignalView.as_view()),
+    path("reruns", RerunsView.as_view()),
+    path("reruns/<uuid:rerun_id>", RerunView.as_view()),
     path("dlq", LettersView.as_view()),
     path("dlq/<uuid:letter_id>", LetterView.as_view()),
     path("dlq/<uuid:letter_id>/retry", RetryView.as_view()),

@@ -1,10 +1,21 @@
-"""Pages for people: the documents that error answers point to."""
+"""Pages for people: the documents that error answers point to, and reruns side by side."""
 
 from __future__ import annotations
 
-from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
+from uuid import UUID
 
+from django.conf import settings
+from django.contrib.admin.views.decorators import staff_member_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from evaluation import queries as evaluation
+from lens_site import rerun_diff
+from lens_site.errors import bad_request
+from pipeline.types import InvalidRequest
+
+PAGE_ROWS = 100
 DOCUMENTS = ("api", "errors", "operations", "settings")
 
 
@@ -15,3 +26,24 @@ def document(request: HttpRequest, name: str) -> HttpResponse:
         raise Http404
     text = (settings.BASE_DIR / "docs" / f"{name}.md").read_text(encoding="utf-8")
     return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+@staff_member_required
+def rerun(request: HttpRequest, rerun_id: UUID) -> HttpResponse:
+    """Show staff what came of a rerun: totals, and old and new word of each signal."""
+    found = evaluation.get_rerun(rerun_id=rerun_id)
+    if found is None:
+        raise Http404
+    cursor = request.GET.get("cursor")
+    try:
+        page = rerun_diff.page_of(found, cursor=cursor, limit=PAGE_ROWS)
+    except InvalidRequest as error:
+        return bad_request(request, error)
+    shown = {
+        "rerun": found,
+        "totals": rerun_diff.total(rerun=found),
+        "page": page,
+        "is_first": not cursor,
+    }
+    return render(request, "rerun.html", shown)

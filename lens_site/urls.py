@@ -32,6 +32,7 @@ urlpatterns = [
     path("api/v1/health", health.health),
     path("api/v1/ready", health.ready),
     path("docs/<slug:name>", pages.document),
+    path("reruns/<uuid:rerun_id>", pages.rerun),
     path("health", health.health),
     path("ready", health.ready),
     path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
