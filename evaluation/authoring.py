@@ -99,8 +99,8 @@ def promote_prompt(*, name: str, version: int, actor: str, now: datetime) -> Pro
         }
         chosen = rows.get(version)
         if chosen is None or chosen.status == Status.ACTIVE:
-            what = "there is no" if chosen is None else "active already is"
-            raise PromptRefused(f"{what} {name} v{version}")
+            fault = "does not exist" if chosen is None else "is active already"
+            raise PromptRefused(f"{name} v{version} {fault}")
         before = next((row for row in rows.values() if row.status == Status.ACTIVE), None)
         if before is not None:
             _set_status(before, Status.RETIRED)

@@ -1,0 +1,336 @@
+"""The back office of the evaluation room: prompts are written here, trails are only read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Field, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+
+from evaluation import authoring, queries
+from evaluation.models import (
+    Attempt,
+    Evaluation,
+    ModelCard,
+    ModelState,
+    Price,
+    PromptVersion,
+    Rerun,
+    Spend,
+)
+from evaluation.prompting import BadPrompt, difference, prompt_text, render, text_of
+
+if TYPE_CHECKING:
+    AnyAdmin = admin.ModelAdmin[Any]
+    AnyInline = admin.TabularInline[Any, Any]
+    AnyForm = forms.ModelForm[Any]
+else:
+    AnyAdmin, AnyInline, AnyForm = admin.ModelAdmin, admin.TabularInline, forms.ModelForm
+
+FIRST_PROMPT = "judge"
+TEMPLATES = "admin/evaluation/promptversion"
+
+
+class ReadOnly:
+    """Rows that people look at and nobody writes by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        del request, obj
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        del request, obj
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        del request, obj
+        return False
+
+
+class PromptForm(AnyForm):
+    """A draft; its texts keep the rules of prompts, or the form says which they break."""
+
+    class Meta:
+        model = PromptVersion
+        fields = ("name", "system", "user", "note")
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or {}
+        if {"system", "user"} <= set(given):
+            try:
+                prompt_text(
+                    name=given.get("name", self.instance.name),
+                    version=1,
+                    system=given["system"],
+                    user=given["user"],
+                )
+            except BadPrompt as error:
+                self.add_error(error.part if error.part in self.fields else None, error.fault)
+        return given
+
+
+@admin.register(PromptVersion)
+class PromptVersionAdmin(AnyAdmin):
+    """Versions of prompts: a draft is written, compared, previewed and promoted."""
+
+    form = PromptForm
+    list_display = ("name", "version", "status", "used_at", "created_by", "created_at", "note")
+    list_filter = ("name", "status")
+    search_fields = ("name", "note", "sha256")
+    ordering = ("name", "-version")
+    actions = ("promote",)
+    change_form_template = f"{TEMPLATES}/change_form.html"
+    kept = ("name", "version", "status", "sha256", "used_at", "created_at", "created_by")
+
+    def get_fields(self, request: HttpRequest, obj: PromptVersion | None = None) -> tuple[str, ...]:
+        del request
+        written = ("system", "user", "note")
+        return ("name", *written) if obj is None else (*self.kept, *written)
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: PromptVersion | None = None
+    ) -> tuple[str, ...]:
+        del request
+        return () if obj is None else self.kept
+
+    def has_change_permission(self, request: HttpRequest, obj: PromptVersion | None = None) -> bool:
+        is_draft = obj is None or (obj.status == obj.Status.DRAFT and obj.used_at is None)
+        return is_draft and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        del request, obj
+        return False
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Begin a draft with what the active version says."""
+        given = super().get_changeform_initial_data(request)
+        active = queries.get_active_prompt(name=str(given.get("name", FIRST_PROMPT)))
+        if active is None:
+            return given
+        return {"name": active.name, "system": active.system, "user": active.user, **given}
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        written: dict[str, Any] = {
+            **{name: form.cleaned_data[name] for name in ("system", "user", "note")},
+            "actor": request.user.get_username(),
+            "now": datetime.now(UTC),
+        }
+        if change:
+            authoring.revise_draft(prompt=obj, **written)
+            return
+        row = authoring.add_prompt_version(name=form.cleaned_data["name"], **written)
+        obj.pk, obj.version, obj.sha256 = row.pk, row.version, row.sha256
+        obj._state.adding = False
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Tell who saves a draft that a model was given meanwhile, and change nothing."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except authoring.PromptRefused as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(request.path)
+
+    @admin.action(
+        description="Promote: judge live signals with this version", permissions=["change"]
+    )
+    def promote(self, request: HttpRequest, queryset: QuerySet[PromptVersion]) -> None:
+        """Make the one chosen version active."""
+        chosen = list(queryset)
+        if len(chosen) != 1:
+            self.message_user(request, "Choose exactly one version.", messages.ERROR)
+            return
+        try:
+            row = authoring.promote_prompt(
+                name=chosen[0].name,
+                version=chosen[0].version,
+                actor=request.user.get_username(),
+                now=datetime.now(UTC),
+            )
+        except authoring.PromptRefused as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        self.message_user(request, f"{row} judges live signals from now on.", messages.SUCCESS)
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("<int:pk>/change/preview/", wrap(self.preview), name="prompt_preview"),
+            path("<int:pk>/change/diff/", wrap(self.diff), name="prompt_diff"),
+            *super().get_urls(),
+        ]
+
+    def preview(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show what a model would be given for a recorded signal."""
+        prompt = self._seen(request, pk)
+        event_id = request.GET.get("event_id", "").strip()
+        shown: dict[str, Any] = {"event_id": event_id}
+        try:
+            case = queries.latest_case(event_id=UUID(event_id) if event_id else None)
+        except ValueError:
+            shown["fault"] = "That is not an event_id."
+        else:
+            if case is None:
+                shown["fault"] = "There is no such signal with facts."
+            else:
+                rendered = render(text_of(prompt), case=case, base_rate=None)
+                shown |= {
+                    "case": case,
+                    "rendered": rendered,
+                    "characters": len(rendered.system) + len(rendered.user),
+                }
+        return self._page(request, "preview", prompt, shown)
+
+    def diff(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show how a version differs from another of its name."""
+        prompt = self._seen(request, pk)
+        wanted = request.GET.get("against", "")
+        against = (
+            queries.get_prompt(name=prompt.name, version=int(wanted))
+            if wanted.isascii() and wanted.isdigit() and len(wanted) < 10
+            else queries.get_prompt_before(prompt=prompt)
+        )
+        versions = queries.list_prompt_versions(name=prompt.name)
+        shown: dict[str, Any] = {
+            "against": against,
+            "others": [row for row in versions if row.pk != prompt.pk],
+            "difference": difference(text_of(against), text_of(prompt)) if against else "",
+        }
+        return self._page(request, "diff", prompt, shown)
+
+    def _seen(self, request: HttpRequest, pk: int) -> PromptVersion:
+        prompt: PromptVersion | None = self.get_object(request, str(pk))
+        if prompt is None:
+            raise Http404
+        if not self.has_view_permission(request, prompt):
+            raise PermissionDenied
+        return prompt
+
+    def _page(
+        self, request: HttpRequest, name: str, prompt: PromptVersion, shown: dict[str, Any]
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{name.capitalize()} of {prompt}",
+            "prompt": prompt,
+            **shown,
+        }
+        return TemplateResponse(request, f"{TEMPLATES}/{name}.html", context)
+
+
+class NullsMayBeEmpty:
+    """Leaves empty what is not known: unknown is no number."""
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
+        if field is not None and db_field.null:
+            field.required = False
+        return field
+
+
+class PriceInline(NullsMayBeEmpty, AnyInline):
+    """A model's prices beside its card."""
+
+    model = Price
+    extra = 0
+
+
+@admin.register(ModelCard)
+class ModelCardAdmin(NullsMayBeEmpty, AnyAdmin):
+    """What is known of vendors' models; probes write it too."""
+
+    list_display = ("provider", "model_id", "api", "structured", "retire_on", "probed_at")
+    list_filter = ("provider", "structured")
+    search_fields = ("model_id",)
+    ordering = ("provider", "model_id")
+    readonly_fields = ("probed_at", "probe")
+    inlines = (PriceInline,)
+
+
+@admin.register(Price)
+class PriceAdmin(NullsMayBeEmpty, AnyAdmin):
+    """Prices by model and day; past days keep what was paid then."""
+
+    list_display = ("card", "valid_from", "input_usd", "cached_usd", "output_usd")
+    list_filter = ("card__provider",)
+    list_select_related = ("card",)
+    ordering = ("card", "-valid_from")
+
+
+@admin.register(ModelState)
+class ModelStateAdmin(ReadOnly, AnyAdmin):
+    """Switches and health of the models."""
+
+    list_display = ("name", "is_enabled", "why", "faults_in_row", "open_until", "last_ok_at")
+    list_filter = ("is_enabled",)
+
+
+@admin.register(Spend)
+class SpendAdmin(ReadOnly, AnyAdmin):
+    """What each model cost on each day."""
+
+    list_display = ("day", "model", "spent_usd", "reserved_usd", "calls")
+    list_filter = ("model",)
+    ordering = ("-day", "model")
+
+
+class AttemptInline(ReadOnly, AnyInline):
+    """The calls of one evaluation."""
+
+    model = Attempt
+    extra = 0
+    ordering = ("number",)
+
+
+@admin.register(Evaluation)
+class EvaluationAdmin(ReadOnly, AnyAdmin):
+    """What models made of signals."""
+
+    list_display = ("id", "signal", "model", "kind", "status", "outcome", "cost_usd", "created_at")
+    list_filter = ("model", "kind", "status", "outcome")
+    list_select_related = ("signal",)
+    ordering = ("-created_at",)
+    show_full_result_count = False
+    inlines = (AttemptInline,)
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnly, AnyAdmin):
+    """Every call of a model, with what it was given and what came back."""
+
+    list_display = (
+        "id",
+        "model_requested",
+        "status",
+        "started_at",
+        "latency_ms",
+        "tokens_in",
+        "tokens_out",
+        "cost_usd",
+    )
+    list_filter = ("status", "model_requested")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+
+@admin.register(Rerun)
+class RerunAdmin(ReadOnly, AnyAdmin):
+    """Judgings again of stored cases."""
+
+    list_display = ("id", "model", "prompt_name", "prompt_version", "signals", "created_at")
+    list_filter = ("model", "prompt_name")
+    ordering = ("-created_at",)
