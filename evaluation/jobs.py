@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
 from django.conf import settings
 
 from evaluation import services
-from evaluation.queries import Assignment, list_assignments
+from evaluation.queries import Assignment
 from pipeline.stage import Stage
 from pipeline.types import Done, Result
+
+
+def load(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
+    """Return the cases to be judged, each with what its model needs."""
+    return services.prepare(ids=ids, now=datetime.now(UTC))
 
 
 async def perform(assignment: Assignment) -> Result:
@@ -17,9 +26,10 @@ async def perform(assignment: Assignment) -> Result:
 
 EVALUATE = Stage(
     name=services.STAGE,
-    load=list_assignments,
+    load=load,
     perform=perform,
     settle=services.record_opinion,
+    late=services.record_late,
     give_up=services.fail_evaluation,
     deadline_s=settings.EVALUATE_DEADLINE_MS / 1000 + 2,
     concurrency=settings.EVALUATE_CONCURRENCY,

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, Prefetch, Q
+from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, Sum
 
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation, ModelCard, Price, PromptVersion, Rerun
-from evaluation.types import Case, EvaluationStatus
+from evaluation.types import Case, EvaluationStatus, Opinion
 from signals.models import Signal
 from signals.types import Direction, SignalStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One case for one model."""
+    """One case for one model; ``refusal`` is the abstention of a model that may not be asked."""
 
     evaluation: Evaluation
     enrichment: Enrichment
     case: Case
+    prices: tuple[Price, ...] = ()
+    refusal: Opinion | None = None
 
 
 def list_assignments(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
@@ -200,3 +203,23 @@ def latest_case(*, event_id: UUID | None = None) -> Case | None:
     wanted = Selection(event_ids=(event_id,) if event_id else (), limit=1)
     found = list_enriched(signal_ids=list_enriched_ids(selection=wanted))
     return next((case_of(signal, enrichment) for signal, enrichment in found), None)
+
+
+def list_cards(*, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], ModelCard]:
+    """Return the cards of vendors' models with their prices, by provider and model id."""
+    rows = ModelCard.objects.filter(model_id__in={model_id for _, model_id in wanted})
+    return {(row.provider, row.model_id): row for row in rows.prefetch_related("prices")}
+
+
+def count_attempts(*, evaluation: Evaluation) -> tuple[int, Decimal]:
+    """Return how many calls have been written down for an evaluation, and what they cost."""
+    rows = Attempt.objects.filter(evaluation=evaluation)
+    found = rows.aggregate(latest=Max("number"), paid=Sum("cost_usd"))
+    return found["latest"] or 0, found["paid"] or Decimal(0)
+
+
+def total_tokens(*, evaluation: Evaluation) -> int | None:
+    """Return the tokens of all calls of an evaluation; None if no call tells of any."""
+    rows = Attempt.objects.filter(evaluation=evaluation, tokens_in__isnull=False)
+    total = rows.aggregate(read=Sum("tokens_in"), written=Sum("tokens_out"))
+    return None if total["read"] is None else total["read"] + (total["written"] or 0)

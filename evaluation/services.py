@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from enrichment.models import Enrichment
-from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailable
+from evaluation import admission, grounding, spending
+from evaluation.briefing import REPLAY, brief
+from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailable, LanguageModel
+from evaluation.evaluators.cassette import Cassette
+from evaluation.evaluators.vendor_policy import BadPolicy, VendorPolicy
 from evaluation.models import Attempt, Evaluation
-from evaluation.queries import Assignment, trace_of
+from evaluation.queries import Assignment, count_attempts, list_assignments, trace_of
 from evaluation.types import Attempt as AttemptMade
 from evaluation.types import AttemptStatus, EvaluationStatus, Opinion, Verdict
 from pipeline import services as pipeline
@@ -27,12 +35,38 @@ from signals.models import Signal
 from signals.types import SignalStatus
 
 STAGE = "evaluate"
+OFF = "off"
+GRACE_S = 1.0
+"""What a language model has beyond its own deadline, so that its attempts are not cut off."""
 
 
 @cache
 def evaluators() -> dict[str, Evaluator]:
-    """Return this process's evaluators by model name."""
-    return build_plugins(settings.EVALUATORS, Evaluator)
+    """Return this process's evaluators by model name.
+
+    :raises ImproperlyConfigured: if one does not start, or the policy cannot be read.
+    """
+    return build_plugins(
+        {name: _under_policy(plug) for name, plug in settings.EVALUATORS.items()}, Evaluator
+    )
+
+
+def _under_policy(plug: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a vendor's plug with the policy that each of its calls is held to."""
+    if "PROVIDER" not in plug:
+        return plug
+    try:
+        policy = VendorPolicy.from_setting(settings.LLM_POLICY)
+    except BadPolicy as error:
+        raise ImproperlyConfigured(f"LLM_POLICY: {error}") from error
+    options = {**plug["OPTIONS"], "policy": policy}
+    if settings.LLM_RECORDING != OFF:
+        options["cassette"] = Cassette(
+            folder=settings.LLM_RECORDINGS_DIR,
+            mode=settings.LLM_RECORDING,
+            secrets=[options["api_key"]],
+        )
+    return {**plug, "OPTIONS": options}
 
 
 def request_evaluations(*, signal: Signal, enrichment: Enrichment, now: datetime) -> None:
@@ -57,13 +91,21 @@ def _opening(evaluation: Evaluation, *, run: int) -> pipeline.Opening:
     )
 
 
+def prepare(*, ids: Sequence[UUID], now: datetime) -> Mapping[UUID, Assignment]:
+    """Return the cases that wait for a verdict, with what language models need to be asked."""
+    return brief(list_assignments(ids), evaluators=evaluators(), now=now)
+
+
 async def ask(assignment: Assignment) -> Opinion:
     """Return what the model makes of the case, within the deadline; a fault is an abstention."""
+    if assignment.refusal is not None:
+        return assignment.refusal
     evaluator = evaluators()[assignment.evaluation.model]
+    grace_s = GRACE_S if isinstance(evaluator, LanguageModel) else 0.0
     attempts: list[AttemptMade] = []
     started_at, started = datetime.now(UTC), time.perf_counter()
     try:
-        async with asyncio.timeout(settings.EVALUATE_DEADLINE_MS / 1000):
+        async with asyncio.timeout(settings.EVALUATE_DEADLINE_MS / 1000 + grace_s):
             while True:
                 started_at, started = datetime.now(UTC), time.perf_counter()
                 try:
@@ -126,14 +168,11 @@ def record_opinion(claim: Claim, assignment: Assignment, opinion: Opinion, now: 
     evaluation.outcome = opinion.status
     evaluation.reason = opinion.reason
     evaluation.verdict = None if opinion.verdict is None else _verdict_json(opinion.verdict)
-    evaluation.model_version = evaluators()[evaluation.model].version
+    evaluation.model_version = _version(evaluation.model, opinion)
     evaluation.latency_ms = sum(attempt.latency_ms for attempt in opinion.attempts)
+    _check_grounds(evaluation, assignment, opinion.verdict)
+    attempts = _record_attempts(assignment, opinion, is_first=claim.attempts == 1, now=now)
     _close(evaluation, now=now)
-    attempts = [
-        Attempt(evaluation=evaluation, number=number, **_columns(attempt))
-        for number, attempt in enumerate(opinion.attempts, start=1)
-    ]
-    Attempt.objects.bulk_create(attempts)
     _tell(
         evaluation,
         enrichment=assignment.enrichment,
@@ -143,12 +182,119 @@ def record_opinion(claim: Claim, assignment: Assignment, opinion: Opinion, now: 
     )
 
 
+def record_late(claim: Claim, assignment: Assignment, opinion: Opinion, now: datetime) -> None:
+    """Write down calls whose answer came too late to count, for they are paid for.
+
+    Somebody else has the evaluation, or its signal has ended: neither is touched.
+    """
+    del claim
+    if opinion.attempts:
+        _record_attempts(assignment, opinion, is_first=False, now=now)
+        Evaluation.objects.filter(id=assignment.evaluation.id).update(
+            cost_usd=assignment.evaluation.cost_usd
+        )
+
+
+def _version(model: str, opinion: Opinion) -> str:
+    """Return which model answered: as its vendor reports it, else as it was asked for."""
+    evaluator = evaluators().get(model)
+    if evaluator is None:
+        return ""
+    asked = evaluator.model_id if isinstance(evaluator, LanguageModel) else ""
+    reported = [attempt.model_reported for attempt in opinion.attempts if attempt.model_reported]
+    return (reported[-1] if asked and reported else asked or evaluator.version)[:64]
+
+
+def _check_grounds(evaluation: Evaluation, assignment: Assignment, verdict: Verdict | None) -> None:
+    """Note how many of the numbers that a language model names stand in its case."""
+    evaluation.grounding_score, evaluation.ungrounded = None, []
+    if verdict is not None and assignment.case.prompt is not None:
+        grounds = grounding.score(verdict, json.loads(assignment.case.payload))
+        evaluation.grounding_score = grounds.score
+        evaluation.ungrounded = list(grounds.unmatched)
+
+
+def _record_attempts(
+    assignment: Assignment, opinion: Opinion, *, is_first: bool, now: datetime
+) -> list[Attempt]:
+    """Write down every call with its cost, and let accounts and health follow from them.
+
+    Somebody else may have written calls of the same evaluation, unless it ``is_first``.
+    """
+    evaluation = assignment.evaluation
+    costs = [_cost(attempt, assignment) for attempt in opinion.attempts]
+    before, paid_before = 0, spending.NOTHING
+    if not is_first:
+        Evaluation.objects.select_for_update().get(id=evaluation.id)
+        before, paid_before = count_attempts(evaluation=evaluation)
+    attempts = [
+        Attempt(evaluation=evaluation, number=number, **(_columns(made) | {"cost_usd": cost}))
+        for number, (made, cost) in enumerate(
+            zip(opinion.attempts, costs, strict=True), start=before + 1
+        )
+    ]
+    Attempt.objects.bulk_create(attempts)
+    paid = spending.total(opinion.attempts, costs)
+    evaluation.cost_usd = paid_before + paid if paid is not None else paid_before or None
+    if assignment.case.prompt is not None:
+        _follow_up(assignment, opinion, costs, now=now)
+    return attempts
+
+
+def _cost(attempt: AttemptMade, assignment: Assignment) -> Decimal | None:
+    if assignment.case.prompt is None:
+        return None
+    if settings.LLM_RECORDING == REPLAY:
+        return spending.NOTHING
+    return spending.cost_of(attempt, assignment.prices)
+
+
+def _follow_up(
+    assignment: Assignment, opinion: Opinion, costs: Sequence[Decimal | None], *, now: datetime
+) -> None:
+    """Settle the reservation and note the model's health, with those of the whole batch."""
+    evaluation = assignment.evaluation
+    paid = spending.payable(opinion.attempts, costs, reserved=evaluation.reserved_usd)
+    bill = spending.Bill(
+        evaluation=evaluation,
+        model=evaluation.model,
+        spent_usd=paid,
+        calls=len(opinion.attempts),
+        day=evaluation.reserved_on or now.date(),
+    )
+    pipeline.at_end(spending.settle, bill)
+    if opinion.attempts:
+        health = admission.Health(
+            model=evaluation.model,
+            status=opinion.status,
+            reason=opinion.reason,
+            reported=opinion.attempts[-1].model_reported,
+            at=now,
+        )
+        pipeline.at_end(admission.note, health)
+
+
+def _forfeit(evaluations: Sequence[Evaluation], *, now: datetime) -> None:
+    """Count what is reserved as spent where nobody can say any more what was."""
+    for evaluation in evaluations:
+        if evaluation.reserved_usd is not None:
+            bill = spending.Bill(
+                evaluation=evaluation,
+                model=evaluation.model,
+                spent_usd=evaluation.reserved_usd,
+                calls=0,
+                day=evaluation.reserved_on or now.date(),
+            )
+            pipeline.at_end(spending.settle, bill)
+
+
 def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
     """Turn work that failed for good into an abstention; it is never advice."""
     evaluation = Evaluation.objects.select_related("signal").get(id=run.subject)
     evaluation.status = EvaluationStatus.ABSTAINED
     evaluation.outcome = AttemptStatus.FAULT
     evaluation.reason = failure.reason
+    _forfeit([evaluation], now=now)
     _close(evaluation, now=now)
     enrichment = Enrichment.objects.get(event_id=evaluation.signal.event_id, run=evaluation.run)
     _tell(evaluation, enrichment=enrichment, attempt=None, actor="lens", now=now)
@@ -187,6 +333,9 @@ def _close(evaluation: Evaluation, *, now: datetime | None) -> None:
             "verdict",
             "model_version",
             "latency_ms",
+            "cost_usd",
+            "grounding_score",
+            "ungrounded",
             "finished_at",
         ]
     )

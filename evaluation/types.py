@@ -95,6 +95,10 @@ FAULTS = frozenset(AttemptStatus) - {
 """What counts against a model's health: it was asked and did not give a usable answer."""
 
 
+ALL_MODELS = "*"
+"""The name under which switches, breakers and accounts of all language models together stand."""
+
+
 class EvaluationKind(StrEnum):
     """Why a model is asked: for a decision, or to judge a stored case again."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, connection
 
+ANY = "<NAME>"
 TOOLING = frozenset({"LENS_MARKET_DATA", "LENS_CHAOS_N", "LENS_API_KEY", "LENS_WS_URL"})
 """Names that only the test suite and the examples read."""
 
@@ -23,8 +25,17 @@ def check_names(**_: object) -> list[CheckMessage]:
 
 
 def _hint(name: str) -> str | None:
-    near = get_close_matches(name, settings.SETTING_NAMES, n=1)
+    patterns = [known for known in settings.SETTING_NAMES if ANY in known]
+    idle = next((known for known in patterns if _shape(known).fullmatch(name)), None)
+    if idle is not None:
+        return "AI_MODELS does not name that model."
+    names = [known for known in settings.SETTING_NAMES if ANY not in known]
+    near = get_close_matches(name, [*names, *settings.MODEL_SETTING_NAMES], n=1)
     return f"Did you mean {near[0]}?" if near else None
+
+
+def _shape(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern.replace(ANY, "[A-Z0-9_]+") + "(?:_FILE)?")
 
 
 @register()

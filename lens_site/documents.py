@@ -153,7 +153,11 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "STALE_L2_S": D("Seconds after which an order book is flagged as stale."),
         "STALE_CTX_S": D("Seconds after which funding and open interest are flagged as stale."),
         "STALE_CANDLE_MULTIPLIER": D("Bar lengths after which the last candle is flagged stale."),
-        "AI_MODELS": D("Models that judge, divided by commas.", "ensemble,rules"),
+        "AI_MODELS": D(
+            "Models that judge, divided by commas; unset: the quantitative ones, and each whose"
+            " `MODEL_<NAME>_API_KEY` is set.",
+            "ensemble,rules",
+        ),
         "ENSEMBLE_PROFILE": D("Thresholds of the ensemble: `published` or `adaptive`."),
         "ENSEMBLE_TIMEFRAME": D("Timeframe that the ensemble looks at."),
         "AI_MIN_CONFIDENCE": D("Percent of confidence below which the ensemble stays out."),
@@ -165,6 +169,60 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "Milliseconds from enrichment until the jury rules with whoever has voted."
         ),
         "JURY_QUORUM_PCT": D("Percent of the models asked that must have voted for a ruling."),
+    },
+    "Language models": {
+        "MODEL_<NAME>_PROVIDER": D(
+            "Who speaks for the model `<name>` of `AI_MODELS`: openai, gemini, claude, deepseek,"
+            " openrouter, qwen, moonshot, ollama or compatible; not needed where the name says it"
+            " (chatgpt, gemini, claude, deepseek, qwen, kimi, openrouter, ollama, local)."
+        ),
+        "MODEL_<NAME>_API_KEY": D("The vendor's key; ollama and compatible may do without."),
+        "MODEL_<NAME>_MODEL_ID": D("The vendor's own name of the model."),
+        "MODEL_<NAME>_BASE_URL": D(
+            "Another address of the API; `https`, or `http` at `LOCAL_MODEL_HOSTS`."
+        ),
+        "MODEL_<NAME>_API": D(
+            "Another API of the vendor: `chat` or `decisions` at openai, `decisions` at gemini."
+        ),
+        "MODEL_<NAME>_TIMEOUT_MS": D(
+            "Milliseconds that the model has for one signal, its retries included; never more than"
+            " `EVALUATE_DEADLINE_MS`.",
+        ),
+        "MODEL_<NAME>_MAX_TOKENS": D("Tokens that one answer may have, reasoning included."),
+        "MODEL_<NAME>_PROMPT": D("Name of the prompt; its active version is used."),
+        "MODEL_<NAME>_EFFORT": D("How much the model may reason, in its vendor's word for it."),
+        "MODEL_<NAME>_SEED": D("Whole number for models that take a seed."),
+        "LLM_POLICY": D(
+            "Whom Lens may ask: `no_openai`, or JSON with `allow` and `deny`, each of `providers`"
+            " and `models`, told by who really answers."
+        ),
+        "LOCAL_MODEL_HOSTS": D("Hosts where `http` and private addresses are allowed."),
+        "LLM_BUDGET_USD_PER_DAY": D(
+            "US dollars that all language models together may cost on a day, UTC; empty: no limit."
+        ),
+        "LLM_BUDGET_USD_PER_DECISION": D(
+            "US dollars that one model may at worst cost on one signal; empty: no limit."
+        ),
+        "LLM_BREAKER_FAULTS": D(
+            "Faults in a row after which a model is left alone for `LLM_BREAKER_OPEN_S`."
+        ),
+        "LLM_BREAKER_OPEN_S": D(
+            "Seconds that a failing model is left alone before one signal tries it again."
+        ),
+        "LLM_SAFE_MODE_FAULTS": D(
+            "Faults in a row over all language models after which none is asked."
+        ),
+        "LLM_SAFE_MODE_OPEN_S": D(
+            "Seconds that no language model is asked before one signal tries one again."
+        ),
+        "LLM_RECORDING": D(
+            "`record` keeps what each call came to, `replay` plays it again and calls nobody;"
+            " else `off`."
+        ),
+        "LLM_RECORDINGS_DIR": D("Folder of the recorded calls.", "var/recordings"),
+        "GROUNDING_FLOOR": D(
+            "Share of an answer's numbers, 0 to 1, that must stand in the facts; less is flagged."
+        ),
     },
     "Logs": {
         "LOG_LEVEL": D("Lowest level that is written: DEBUG, INFO, WARNING or ERROR."),

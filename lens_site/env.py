@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -15,10 +18,19 @@ _env = environ.Env()
 NAMES: dict[str, str] = {}
 """Every name that was asked for, with its default; the settings table is printed from it."""
 
+MEMBERS: set[str] = set()
+"""Every name that was asked for because a pattern of ``NAMES`` stands for it."""
+
+ANY = "<NAME>"
+
 
 def text(name: str, default: str = "") -> str:
     """Return the variable ``name``, or the content of the file that ``<name>_FILE`` names."""
     NAMES[name] = default
+    return _read(name, default)
+
+
+def _read(name: str, default: str) -> str:
     path = os.environ.get(f"{name}_FILE")
     if path:
         return Path(path).read_text(encoding="utf-8").strip()
@@ -48,9 +60,51 @@ def words(name: str, default: str = "") -> tuple[str, ...]:
     return tuple(part.strip() for part in text(name, default).split(",") if part.strip())
 
 
+def amount(name: str, default: str) -> Decimal | None:
+    """Return the variable ``name`` as an amount of money, None when it is left empty.
+
+    :raises ImproperlyConfigured: if it is no amount.
+    """
+    given = text(name, default)
+    if not given:
+        return None
+    try:
+        found = Decimal(given)
+    except InvalidOperation as error:
+        raise ImproperlyConfigured(f"{name} is {given!r}, which is no amount.") from error
+    if not found.is_finite() or found < 0:
+        raise ImproperlyConfigured(f"{name} is {given!r}, which is no amount.")
+    return found
+
+
+def member(pattern: str, name: str, default: str = "") -> str:
+    """Return the variable that ``pattern`` names once ``name`` stands in it."""
+    concrete = pattern.replace(ANY, _upper(name))
+    MEMBERS.add(concrete)
+    return _read(concrete, default)
+
+
+def members(pattern: str) -> tuple[str, ...]:
+    """Return what stands for the name in those variables of ``pattern`` that are not empty."""
+    head, tail = pattern.split(ANY)
+    shape = re.compile(f"{head}([A-Z0-9][A-Z0-9_]*?){tail}(?:_FILE)?")
+    found = [shape.fullmatch(name) for name, value in sorted(os.environ.items()) if value]
+    return tuple(dict.fromkeys(match[1].lower() for match in found if match))
+
+
+def declare(pattern: str, default: str = "") -> None:
+    """Remember a name that stands for many, so that its meaning is described."""
+    NAMES[pattern] = default
+
+
+def _upper(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
 def unknown_names(prefixes: tuple[str, ...]) -> list[str]:
     """List variables that carry one of ``prefixes`` but that nothing has asked for."""
-    known = set(NAMES) | {f"{name}_FILE" for name in NAMES}
+    asked = set(NAMES) | MEMBERS
+    known = asked | {f"{name}_FILE" for name in asked}
     return sorted(name for name in os.environ if name.startswith(prefixes) and name not in known)
 
 

@@ -226,7 +226,13 @@ STALE_MID_S = env.integer("STALE_MID_S", 5)
 STALE_L2_S = env.integer("STALE_L2_S", 10)
 STALE_CTX_S = env.integer("STALE_CTX_S", 60)
 STALE_CANDLE_MULTIPLIER = env.number("STALE_CANDLE_MULTIPLIER", 2)
-AI_MODELS = env.words("AI_MODELS") or wiring.BUILT_IN_MODELS
+for _field, _default in wiring.MODEL_SETTINGS.items():
+    env.declare(f"MODEL_<NAME>_{_field}", _default)
+AI_MODELS = tuple(dict.fromkeys(env.words("AI_MODELS"))) or (
+    *wiring.BUILT_IN_MODELS,
+    *env.members("MODEL_<NAME>_API_KEY"),
+)
+KNOWN_MODELS = wiring.KNOWN_MODELS
 ENSEMBLE_PROFILE = env.text("ENSEMBLE_PROFILE", "adaptive")
 ENSEMBLE_TIMEFRAME = env.text("ENSEMBLE_TIMEFRAME", "1h")
 AI_MIN_CONFIDENCE = env.number("AI_MIN_CONFIDENCE", 65)
@@ -246,9 +252,31 @@ EVALUATORS = wiring.evaluators(
         "threshold": SIGNAL_SCORE_THRESHOLD,
         "primary": PRIMARY_TIMEFRAME,
     },
+    language={
+        name: {
+            field: env.member(f"MODEL_<NAME>_{field}", name, default)
+            for field, default in wiring.MODEL_SETTINGS.items()
+        }
+        for name in AI_MODELS
+        if name not in wiring.QUANTITATIVE
+    },
+    deadline_ms=EVALUATE_DEADLINE_MS,
 )
 JURY_DEADLINE_MS = env.integer("JURY_DEADLINE_MS", 6_000)
 JURY_QUORUM_PCT = env.integer("JURY_QUORUM_PCT", 50)
+
+# --- language models: who may be asked, for how much, and when no longer -----------------------
+LLM_POLICY = env.text("LLM_POLICY")
+LOCAL_MODEL_HOSTS = env.words("LOCAL_MODEL_HOSTS", "localhost,127.0.0.1,::1,host.docker.internal")
+LLM_BUDGET_USD_PER_DAY = env.amount("LLM_BUDGET_USD_PER_DAY", "10")
+LLM_BUDGET_USD_PER_DECISION = env.amount("LLM_BUDGET_USD_PER_DECISION", "0.50")
+LLM_BREAKER_FAULTS = env.integer("LLM_BREAKER_FAULTS", 5)
+LLM_BREAKER_OPEN_S = env.integer("LLM_BREAKER_OPEN_S", 300)
+LLM_SAFE_MODE_FAULTS = env.integer("LLM_SAFE_MODE_FAULTS", 25)
+LLM_SAFE_MODE_OPEN_S = env.integer("LLM_SAFE_MODE_OPEN_S", 60)
+LLM_RECORDING = env.text("LLM_RECORDING", "off").lower()
+LLM_RECORDINGS_DIR = Path(env.text("LLM_RECORDINGS_DIR", str(VAR_DIR / "recordings"))).resolve()
+GROUNDING_FLOOR = env.number("GROUNDING_FLOOR", 0.8)
 
 # --- logs -----------------------------------------------------------------------------------
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
@@ -282,5 +310,6 @@ LOGGING = {
     },
 }
 
-UNKNOWN_SETTINGS = env.unknown_names(("LENS_", "MODEL_", "CONSENSUS_"))
+UNKNOWN_SETTINGS = env.unknown_names(("LENS_", "LLM_", "MODEL_", "CONSENSUS_"))
 SETTING_NAMES = dict(env.NAMES)
+MODEL_SETTING_NAMES = frozenset(env.MEMBERS)

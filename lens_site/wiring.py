@@ -27,6 +27,69 @@ STAGES: tuple[str, ...] = (
 )
 
 BUILT_IN_MODELS = ("ensemble", "rules")
+QUANTITATIVE = (*BUILT_IN_MODELS, "scripted")
+
+# names under which a vendor's model needs no MODEL_<NAME>_PROVIDER
+NICKNAMES: dict[str, str] = {
+    "chatgpt": "openai",
+    "openai": "openai",
+    "gemini": "gemini",
+    "google": "gemini",
+    "claude": "claude",
+    "anthropic": "claude",
+    "deepseek": "deepseek",
+    "qwen": "qwen",
+    "kimi": "moonshot",
+    "moonshot": "moonshot",
+    "openrouter": "openrouter",
+    "ollama": "ollama",
+    "local": "ollama",
+    "compatible": "compatible",
+}
+KNOWN_MODELS = (*QUANTITATIVE, *NICKNAMES)
+
+# the model of a vendor that is asked when MODEL_<NAME>_MODEL_ID is not set
+FIRST_CHOICES: dict[str, str] = {
+    "openai": "gpt-6-luna",
+    "gemini": "gemini-3.8-flash",
+    "claude": "claude-haiku-5-5",
+    "deepseek": "deepseek-flash",
+}
+
+# provider -> MODEL_<NAME>_API -> who speaks it; the empty one is the provider's best
+BACKENDS: dict[str, dict[str, str]] = {
+    "openai": {
+        "": "evaluation.evaluators.openai.OpenAI",
+        "responses": "evaluation.evaluators.openai.OpenAI",
+        "chat": "evaluation.evaluators.chat.OpenAIChat",
+        "decisions": "evaluation.evaluators.deciding.OpenAIDecisions",
+    },
+    "gemini": {
+        "": "evaluation.evaluators.gemini.Gemini",
+        "decisions": "evaluation.evaluators.deciding.GeminiDecisions",
+    },
+    "claude": {"": "evaluation.evaluators.claude.Claude"},
+    "deepseek": {"": "evaluation.evaluators.deepseek.DeepSeek"},
+    "openrouter": {"": "evaluation.evaluators.openrouter.OpenRouter"},
+    "qwen": {"": "evaluation.evaluators.qwen.Qwen"},
+    "moonshot": {"": "evaluation.evaluators.moonshot.Moonshot"},
+    "ollama": {"": "evaluation.evaluators.ollama.Ollama"},
+    "compatible": {"": "evaluation.evaluators.chat.Chat"},
+}
+
+# every MODEL_<NAME>_* setting and its default
+MODEL_SETTINGS: dict[str, str] = {
+    "PROVIDER": "",
+    "API_KEY": "",
+    "MODEL_ID": "",
+    "BASE_URL": "",
+    "API": "",
+    "TIMEOUT_MS": "",
+    "MAX_TOKENS": "1200",
+    "PROMPT": "judge",
+    "EFFORT": "",
+    "SEED": "",
+}
 
 
 def providers(
@@ -50,11 +113,17 @@ def providers(
 
 
 def evaluators(
-    *, names: Sequence[str], ensemble: Mapping[str, Any], rules: Mapping[str, Any]
+    *,
+    names: Sequence[str],
+    ensemble: Mapping[str, Any],
+    rules: Mapping[str, Any],
+    language: Mapping[str, Mapping[str, str]],
+    deadline_ms: int,
 ) -> dict[str, Plug]:
     """Return the evaluator plugs of the models that ``AI_MODELS`` names, in that order.
 
-    A name that nothing is known of keeps an empty plug, which the system checks refuse by name.
+    ``language`` are the ``MODEL_<NAME>_*`` settings by name. A name that nothing is known of
+    keeps a plug without a backend, which the system checks refuse by name.
     """
     built_in: dict[str, Plug] = {
         "ensemble": {
@@ -64,4 +133,30 @@ def evaluators(
         "rules": {"BACKEND": "evaluation.evaluators.rules.Rules", "OPTIONS": dict(rules)},
         "scripted": {"BACKEND": "evaluation.evaluators.scripted.Scripted", "OPTIONS": {}},
     }
-    return {name: built_in.get(name, {}) for name in names}
+    return {
+        name: built_in.get(name) or _language_model(name, language[name], deadline_ms=deadline_ms)
+        for name in names
+    }
+
+
+def _language_model(name: str, given: Mapping[str, str], *, deadline_ms: int) -> Plug:
+    """Return the plug of a vendor's model: who it is and how it is called, all of it settings."""
+    provider = given["PROVIDER"] or NICKNAMES.get(name, "")
+    provider = NICKNAMES.get(provider, provider)
+    backends = BACKENDS.get(provider)
+    if not provider:
+        return {}
+    plug: Plug = {"PROVIDER": provider, "API": given["API"], "PROMPT": given["PROMPT"]}
+    options: dict[str, Any] = {
+        "model_id": given["MODEL_ID"] or FIRST_CHOICES.get(provider, ""),
+        "api_key": given["API_KEY"],
+        "base_url": given["BASE_URL"],
+        "timeout_s": min(int(given["TIMEOUT_MS"] or deadline_ms), deadline_ms) / 1000,
+        "max_tokens": int(given["MAX_TOKENS"]),
+        "effort": given["EFFORT"],
+        "seed": int(given["SEED"]) if given["SEED"] else None,
+    }
+    plug["OPTIONS"] = options
+    if backends and given["API"] in backends:
+        plug["BACKEND"] = backends[given["API"]]
+    return plug

@@ -35,7 +35,8 @@ class Stage:
 
     ``load`` maps subjects to their inputs (database, batch); a subject it leaves out has nothing
     left to do. ``perform`` may wait on the network and must not touch the database. ``settle``
-    and ``give_up`` run inside the transaction that closes the work.
+    and ``give_up`` run inside the transaction that closes the work. ``late`` is told of work that
+    was done after it had been taken over or closed; its result may be counted but not used.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Stage:
     deadline_s: float
     concurrency: int
     attempts_max: int
+    late: Callable[[Claim, Any, Any, datetime], None] | None = None
 
 
 def wired_stages() -> list[Stage]:
@@ -101,11 +103,17 @@ def _settle_held(batch: Sequence[Finished]) -> None:
     held = services.hold([item.claim for item in batch])
     for item in batch:
         if item.claim.id not in held:
-            logger.info("lease lost, nothing written: %s of %s", item.stage.name, item.claim.trace)
+            logger.info("lease lost, result not used: %s of %s", item.stage.name, item.claim.trace)
+            _settle_late(item)
     mine = [item for item in batch if item.claim.id in held]
     services.finish_all([item.claim for item in mine if isinstance(item.result, Done)])
     for item in mine:
         _settle(item)
+
+
+def _settle_late(item: Finished) -> None:
+    if item.stage.late is not None and isinstance(item.result, Done):
+        item.stage.late(item.claim, item.work, item.result.value, datetime.now(UTC))
 
 
 def _settle(item: Finished) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from evaluation.types import AttemptStatus, Case, Opinion
 
@@ -69,3 +69,13 @@ class Evaluator(ABC):
         :raises EvaluatorUnavailable: on time-out, rate limit or vendor fault.
         :raises Abstained: when there is no verdict to be had.
         """
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """An evaluator that is given a prompt, costs money and may be switched off."""
+
+    name: str
+    provider: str
+    model_id: str
+    max_tokens: int

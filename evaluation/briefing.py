@@ -1,0 +1,221 @@
+"""What a language model needs before it is asked: permission, a prompt, its card, and money.
+
+All of it is read and reserved for a whole batch at once. What a model lacks makes an abstention
+of it, without a call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from evaluation import authoring, cards, queries, spending
+from evaluation.admission import Turnstile
+from evaluation.evaluators.base import Evaluator, LanguageModel
+from evaluation.models import Evaluation, Price, PromptVersion
+from evaluation.prompting import PromptText, render, text_of
+from evaluation.queries import Assignment
+from evaluation.types import AttemptStatus, Card, Opinion, Rendered
+
+REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What holds for one language model in a whole batch."""
+
+    model: LanguageModel
+    card: Card
+    prices: tuple[Price, ...]
+
+
+Briefed = dict[UUID, Assignment]
+
+
+def brief(
+    assignments: Mapping[UUID, Assignment], *, evaluators: Mapping[str, Evaluator], now: datetime
+) -> Briefed:
+    """Return the assignments with all that language models need, or with what refuses them.
+
+    Models that judge by numbers need nothing and are returned as they are.
+    """
+    known = _knowledge(assignments.values(), evaluators)
+    turnstile = Turnstile(models=known, now=now)
+    prompts = _Prompts()
+    briefed: Briefed = {}
+    for key, assignment in assignments.items():
+        name = assignment.evaluation.model
+        if name not in evaluators:
+            gone = f"{name} is no longer among AI_MODELS"
+            briefed[key] = _refused(assignment, AttemptStatus.DISABLED, gone)
+        elif name not in known:
+            briefed[key] = assignment
+        else:
+            briefed[key] = _admitted(assignment, known[name], turnstile, prompts)
+    asked = {
+        key: assignment
+        for key, assignment in briefed.items()
+        if assignment.evaluation.model in known and assignment.refusal is None
+    }
+    authoring.mark_used(prompts=prompts.given(asked.values()), now=now)
+    return briefed | _paid_for(asked, known, now=now)
+
+
+class _Prompts:
+    """The stored prompts that a batch uses, each read once."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, int | None], PromptVersion | None] = {}
+        self._texts: dict[tuple[str, int], PromptText] = {}
+
+    def text_for(self, evaluation: Evaluation) -> PromptText | str:
+        """Return the prompt of one evaluation, or in one sentence why there is none."""
+        name, version = _wanted_prompt(evaluation)
+        if (name, version) not in self._rows:
+            self._rows[name, version] = (
+                queries.get_active_prompt(name=name)
+                if version is None
+                else queries.get_prompt(name=name, version=version)
+            )
+        row = self._rows[name, version]
+        if row is None:
+            which = "active version" if version is None else f"version {version}"
+            return f"there is no {which} of the prompt {name!r}"
+        text = self._texts[row.name, row.version] = text_of(row)
+        return text
+
+    def given(self, assignments: Iterable[Assignment]) -> list[PromptText]:
+        """Return the prompts that these assignments carry."""
+        shown = {
+            (prompt.name, prompt.version)
+            for prompt in (assignment.case.prompt for assignment in assignments)
+            if prompt is not None
+        }
+        return [self._texts[key] for key in sorted(shown)]
+
+
+def _wanted_prompt(evaluation: Evaluation) -> tuple[str, int | None]:
+    rerun = evaluation.rerun
+    if rerun is not None and rerun.prompt_name:
+        return rerun.prompt_name, rerun.prompt_version
+    return str(settings.EVALUATORS.get(evaluation.model, {}).get("PROMPT") or "judge"), None
+
+
+def _knowledge(
+    assignments: Iterable[Assignment], evaluators: Mapping[str, Evaluator]
+) -> dict[str, Knowledge]:
+    names = {assignment.evaluation.model for assignment in assignments}
+    asked = {name: evaluators[name] for name in sorted(names & set(evaluators))}
+    models = {name: each for name, each in asked.items() if isinstance(each, LanguageModel)}
+    if not models:
+        return {}
+    rows = queries.list_cards(wanted={(each.provider, each.model_id) for each in models.values()})
+    return {
+        name: Knowledge(
+            model=each,
+            card=cards.card_of(
+                row := rows.get((each.provider, each.model_id)),
+                provider=each.provider,
+                model_id=each.model_id,
+            ),
+            prices=tuple(row.prices.all()) if row is not None else (),
+        )
+        for name, each in models.items()
+    }
+
+
+def _admitted(
+    assignment: Assignment, known: Knowledge, turnstile: Turnstile, prompts: _Prompts
+) -> Assignment:
+    evaluation = assignment.evaluation
+    prompt = prompts.text_for(evaluation)
+    if isinstance(prompt, str):
+        return _refused(assignment, AttemptStatus.STALE_INPUT, prompt)
+    refusal = turnstile.refusal(evaluation.model)
+    if refusal is not None:
+        return _refused(assignment, refusal.status, refusal.reason)
+    try:
+        rendered = render(prompt, case=assignment.case, base_rate=None)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        reason = f"the frozen case cannot be shown to a model: {error}"
+        return _refused(assignment, AttemptStatus.STALE_INPUT, reason)
+    case = replace(assignment.case, prompt=rendered, card=known.card)
+    return replace(assignment, case=case, prices=known.prices)
+
+
+def _paid_for(
+    asked: Mapping[UUID, Assignment], known: Mapping[str, Knowledge], *, now: datetime
+) -> Briefed:
+    """Return the assignments with their money reserved, or refused where there is none.
+
+    What a lost worker reserved for an evaluation is still held by it and is used again.
+    """
+    if settings.LLM_RECORDING == REPLAY:
+        return dict(asked)
+    by_model: dict[str, list[tuple[UUID, Decimal]]] = {}
+    refused: Briefed = {}
+    for key, assignment in asked.items():
+        if assignment.evaluation.reserved_usd is not None:
+            continue
+        amount = _worst_case(assignment, known, now=now)
+        most = settings.LLM_BUDGET_USD_PER_DECISION
+        if amount is not None and most is not None and amount > most:
+            reason = f"may cost {amount} USD; LLM_BUDGET_USD_PER_DECISION is {most}"
+            refused[key] = _refused(assignment, AttemptStatus.OVER_BUDGET, reason)
+        elif amount is not None:
+            by_model.setdefault(assignment.evaluation.model, []).append((key, amount))
+    if by_model:
+        refused |= _reserved(asked, by_model, now=now)
+    return dict(asked) | refused
+
+
+def _reserved(
+    asked: Mapping[UUID, Assignment],
+    by_model: Mapping[str, list[tuple[UUID, Decimal]]],
+    *,
+    now: datetime,
+) -> Briefed:
+    refused: Briefed = {}
+    held: list[Evaluation] = []
+    limit = settings.LLM_BUDGET_USD_PER_DAY
+    with transaction.atomic():
+        for model, wanted in sorted(by_model.items()):
+            amounts = [amount for _, amount in wanted]
+            granted = spending.reserve(model=model, amounts=amounts, day=now.date(), limit=limit)
+            for (key, amount), is_granted in zip(wanted, granted, strict=True):
+                evaluation = asked[key].evaluation
+                if is_granted:
+                    evaluation.reserved_usd, evaluation.reserved_on = amount, now.date()
+                    held.append(evaluation)
+                else:
+                    reason = f"{amount} USD more would exceed LLM_BUDGET_USD_PER_DAY of {limit}"
+                    refused[key] = _refused(asked[key], AttemptStatus.OVER_BUDGET, reason)
+        spending.hold(held)
+    return refused
+
+
+def _worst_case(
+    assignment: Assignment, known: Mapping[str, Knowledge], *, now: datetime
+) -> Decimal | None:
+    knowledge, prompt = known[assignment.evaluation.model], assignment.case.prompt
+    return spending.worst_case(
+        price=spending.price_on(knowledge.prices, now.date()),
+        characters=_length(prompt),
+        max_tokens=knowledge.model.max_tokens,
+    )
+
+
+def _length(prompt: Rendered | None) -> int:
+    return 0 if prompt is None else len(prompt.system) + len(prompt.user)
+
+
+def _refused(assignment: Assignment, status: AttemptStatus, reason: str) -> Assignment:
+    opinion = Opinion(verdict=None, status=status, attempts=(), reason=reason)
+    return replace(assignment, refusal=opinion)
