@@ -17,7 +17,7 @@ from evaluation.evaluators.wire import Reply, failure_behind
 from evaluation.parsing import QUESTIONS, BadAnswer
 from evaluation.types import REASONS, Action, AttemptStatus, Case, Verdict
 
-TARGET, ADVICE, REASON = "target_first", "advice", "reason"
+TARGET, ADVICE, REASON, ODDS = "target_first", "advice", "reason", "advice_odds"
 STOP_ATR_MULTIPLE = 2.0  # the policy's usual stop: an endpoint that only chooses names none
 ADVICES: Mapping[str, Mapping[Action, str]] = {
     "OPEN_SIGNAL": {
@@ -41,6 +41,7 @@ class Deciding(LLM):
     """Asks three questions in one call: the odds, the advice, the weightiest reason."""
 
     version: ClassVar[str] = "deciding-1"
+    takes_complaints: ClassVar[bool] = False
 
     def schema_for(self, case: Case) -> Mapping[str, Any]:
         """Return the questions; the endpoint takes these in place of a schema."""
@@ -62,7 +63,7 @@ class Deciding(LLM):
             action=action,
             confidence=chance if action in STAYS_IN else round(1.0 - chance, 12),
             reasons=(_one_of(answers, REASON, REASONS),),
-            details={"p_target_first": chance, "advice_probabilities": answers.get("advice_odds")},
+            details={"p_target_first": chance, "advice_probabilities": answers.get(ODDS)},
             **(_plans(chance, case) if action is Action.FOLLOW_ENTER else {}),
         )
 
@@ -124,13 +125,12 @@ def _gemini_questions(asked: Mapping[str, Any]) -> dict[str, Any]:
 def _read_openai(reply: Reply) -> Completion:
     answers = list(reply.each("answers"))
     refused = any(answer.get("type") == "refusal" for answer in answers)
-    named = dict(zip((TARGET, ADVICE, REASON), answers, strict=False))
-    odds = named.get(ADVICE, {}).get("probabilities")
+    target, advice, reason = (*answers, {}, {}, {})[:3]
     plain = {
-        TARGET: named.get(TARGET, {}).get("probability"),
-        ADVICE: named.get(ADVICE, {}).get("choice"),
-        REASON: named.get(REASON, {}).get("choice"),
-        "advice_odds": odds,
+        TARGET: _typed(target, "predicate", "probability"),
+        ADVICE: _typed(advice, "choice", "choice"),
+        REASON: _typed(reason, "choice", "choice"),
+        ODDS: _typed(advice, "choice", "probabilities"),
     }
     return Completion(
         text=json.dumps(plain),
@@ -147,11 +147,12 @@ def _read_openai(reply: Reply) -> Completion:
 
 def _read_gemini(reply: Reply, *, model: str) -> Completion:
     blocked = reply.at("prompt_feedback") is not None and not reply.at("answers")
+    target, advice, reason = (reply.at("answers", name) for name in (TARGET, ADVICE, REASON))
     plain = {
-        TARGET: reply.at("answers", TARGET, "noul"),
-        ADVICE: reply.at("answers", ADVICE, "choice"),
-        REASON: reply.at("answers", REASON, "choice"),
-        "advice_odds": reply.at("answers", ADVICE, "probabilities"),
+        TARGET: _typed(target, "noul", "noul"),
+        ADVICE: _typed(advice, "choice", "choice"),
+        REASON: _typed(reason, "choice", "choice"),
+        ODDS: _typed(advice, "choice", "probabilities"),
     }
     return Completion(
         text=json.dumps(plain),
@@ -164,6 +165,13 @@ def _read_gemini(reply: Reply, *, model: str) -> Completion:
         tokens_reasoning=reply.count("usage", "total_thought_tokens"),
         raw=reply.text,
     )
+
+
+def _typed(answer: object, kind: str, name: str) -> object:
+    """Return one value of an answer, or None if the answer is of another kind than was asked."""
+    if isinstance(answer, dict) and answer.get("type") == kind:
+        return answer.get(name)
+    return None
 
 
 def _probability(value: object) -> float:

@@ -72,7 +72,7 @@ def open_sdk(model: LLM) -> Client:
         retry_options=HttpRetryOptions(attempts=1),
         httpx_async_client=model.http(),
     )
-    return Client(api_key=model.api_key, vertexai=False, http_options=options)
+    return Client(api_key=model.api_key or "none", vertexai=False, http_options=options)
 
 
 def _config(request: Request) -> Any:

@@ -21,7 +21,6 @@ from evaluation.parsing import ANSWER_SCHEMA, BadAnswer, parse_answer
 from evaluation.types import RETRYABLE, Attempt, AttemptStatus, Card, Case, Opinion, Verdict
 
 CALLS_MAX = 2  # and one repair
-REPAIRS_MAX = 1
 LARGER_CAP = 2  # how much more a truncated answer may take at the second call
 LEAST_CALL_S = 0.25  # with less time left, no further call is begun
 PAUSE_S = 0.5  # before a call is made again without the vendor having named a wait
@@ -153,22 +152,22 @@ def next_step(
     status: AttemptStatus,
     retry_after_s: float | None,
     calls: int,
-    repairs: int,
+    may_repair: bool,
     left_s: float,
     jitter: float = 0.0,
 ) -> Step:
     """Return what follows on a call that ended so, with ``left_s`` until the deadline.
 
-    ``calls`` counts all that were made, the ``repairs`` among them. A wait that the vendor names
-    is kept to the letter or not at all: if it does not fit, there is no further call.
-    ``jitter``, 0 to 1, spreads out calls that failed together.
+    ``calls`` are those that were made, repairs not counted; ``may_repair`` says whether the model
+    may still be told once what was wrong. A wait that the vendor names is kept to the letter or
+    not at all: if it does not fit, there is no further call. ``jitter``, 0 to 1, spreads out calls
+    that failed together.
     """
     if status not in MENDABLE:
         return STOP
     if status is AttemptStatus.INVALID:
-        can = repairs < REPAIRS_MAX and left_s >= LEAST_CALL_S
-        return Step("repair") if can else STOP
-    if calls - repairs >= CALLS_MAX:
+        return Step("repair") if may_repair and left_s >= LEAST_CALL_S else STOP
+    if calls >= CALLS_MAX:
         return STOP
     wait_s = PAUSE_S * (0.5 + jitter) if status in WAITS else 0.0
     if retry_after_s is not None:
@@ -203,6 +202,7 @@ class LLM(Evaluator):
     provider: ClassVar[str]
     default_url: ClassVar[str] = ""
     needs_key: ClassVar[bool] = True
+    takes_complaints: ClassVar[bool] = True
     structured: ClassVar[str] = "json_schema"
     """The most that the vendor can do to hold an answer to a schema, whatever a card says."""
 
@@ -250,7 +250,7 @@ class LLM(Evaluator):
         if status is not AttemptStatus.OK:
             return Opinion(verdict=None, status=status, attempts=(), reason=reason)
         deadline = time.monotonic() + self.timeout_s
-        request, attempts, repairs = self.request_for(case), list[Attempt](), 0
+        request, attempts = self.request_for(case), list[Attempt]()
         while True:
             tried = await self._try(request, case, deadline=deadline)
             attempts.append(tried.attempt)
@@ -261,8 +261,8 @@ class LLM(Evaluator):
             step = next_step(
                 status=tried.ended,
                 retry_after_s=tried.retry_after_s,
-                calls=len(attempts),
-                repairs=repairs,
+                calls=len(attempts) - sum("complaint" in each.parameters for each in attempts),
+                may_repair=self.takes_complaints and not request.turns,
                 left_s=deadline - time.monotonic(),
                 jitter=RNG.random(),
             )
@@ -270,7 +270,7 @@ class LLM(Evaluator):
             if following is None:
                 return _abstention(attempts, retry_after_s=tried.retry_after_s)
             await asyncio.sleep(step.wait_s)
-            request, repairs = following, repairs + (step.verb == "repair")
+            request = following
 
     def http(self) -> httpx2.AsyncClient:
         """Return this event loop's guarded connections to the vendor."""
@@ -294,7 +294,7 @@ class LLM(Evaluator):
             max_tokens=min(self.max_tokens, card.output_tokens or self.max_tokens),
             seed=self.seed if card.supports_seed else None,
             temperature=self.temperature if card.supports_temperature else None,
-            effort=self.effort or card.effort,
+            effort=(self.effort or card.effort).lower(),
             card=card,
         )
 
@@ -326,7 +326,7 @@ class LLM(Evaluator):
             return AttemptStatus.DISABLED, refusal
         if case.prompt is None:
             return AttemptStatus.STALE_INPUT, "no prompt was rendered for this case"
-        if self.needs_key and not self.api_key:
+        if self.needs_key and not self.api_key and self.cassette is None:
             return AttemptStatus.AUTH, f"no API key is set for {self.name}"
         return AttemptStatus.OK, ""
 
