@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from statistics import pstdev
 
 from decisions.types import Ruling
 from evaluation.types import Action
 
 CAUTIOUS = {"OPEN_SIGNAL": Action.IGNORE, "CLOSE_SIGNAL": Action.HOLD}
 """What a tie means: do nothing."""
+
+FOLLOWING = frozenset({Action.FOLLOW_ENTER, Action.FOLLOW_EXIT})
+UNDECIDED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +53,28 @@ def rule(
         tally={
             "counts": {str(name): count for name, count in sorted(counts.items())},
             "agreement": round(agreement, 6),
+            "disagreement": round(disagreement(votes), 6),
             "weights": {vote.model: round(1 / len(votes), 6) for vote in votes},
             "quorum": {"needed": quorum, "voted": len(votes), "asked": len(asked)},
             "abstained": sorted(set(asked) - voted),
         },
     )
+
+
+def disagreement(votes: Sequence[Vote]) -> float:
+    """Return how far the votes lie apart: the standard deviation of their follow probability.
+
+    Edges: one vote agrees with itself, 0.0; half for and half against, all certain, is 0.5.
+    Units: a probability, 0 to 0.5.
+    """
+    return pstdev([follow_probability(vote) for vote in votes]) if votes else 0.0
+
+
+def follow_probability(vote: Vote) -> float:
+    """Return how probable a vote holds it that following is right; TIGHTEN_STOP is undecided."""
+    if vote.action is Action.TIGHTEN_STOP:
+        return UNDECIDED
+    return vote.confidence if vote.action in FOLLOWING else 1.0 - vote.confidence
 
 
 def _winner(counts: Counter[Action], *, event_type: str) -> Action:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,9 +14,10 @@ from decisions import deliberation, jury
 from decisions.clamp import Advice, History, clamp
 from decisions.jury import Vote
 from decisions.models import Decision, PublicationHead
-from decisions.types import EXPIRED, JURY, Adjustment, Ruling
+from decisions.types import COST_UNKNOWN, EXPIRED, JURY, UNGROUNDED, Adjustment, Ruling
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation
+from evaluation.queries import total_tokens
 from evaluation.types import Action, EvaluationStatus
 from pipeline import queue
 from pipeline import services as pipeline
@@ -148,23 +149,30 @@ def _common(
 
 
 def _meta(evaluation: Evaluation, attempt: Attempt | None) -> dict[str, Any]:
+    is_language = bool(attempt and attempt.prompt_sha256)
     return {
         "model_name": evaluation.model,
         "model_version": evaluation.model_version,
         "evaluation_id": str(evaluation.id),
         "latency_ms": round(evaluation.latency_ms or 0.0, 3),
         "status": "SUCCESS",
-        "tokens_used": _tokens(attempt),
-        "cost_usd": None if attempt is None or attempt.cost_usd is None else str(attempt.cost_usd),
+        "tokens_used": total_tokens(evaluation=evaluation) if is_language else None,
+        "cost_usd": None if evaluation.cost_usd is None else str(evaluation.cost_usd),
         "prompt_version": (attempt and attempt.prompt_version) or None,
         "prompt_hash": (attempt and attempt.prompt_sha256) or None,
+        "grounding_score": evaluation.grounding_score,
+        "flags": list(_flags(evaluation)) if is_language else [],
+        "calibration": None,
     }
 
 
-def _tokens(attempt: Attempt | None) -> int | None:
-    if attempt is None or attempt.tokens_in is None:
-        return None
-    return int(attempt.tokens_in) + int(attempt.tokens_out or 0)
+def _flags(evaluation: Evaluation) -> Iterator[str]:
+    """Yield what a reader should know before trusting a language model's decision."""
+    if evaluation.cost_usd is None:
+        yield COST_UNKNOWN
+    score = evaluation.grounding_score
+    if score is not None and score < settings.GROUNDING_FLOOR:
+        yield UNGROUNDED
 
 
 def _conclude(signal: Signal, enrichment: Enrichment, *, now: datetime) -> None:
@@ -283,6 +291,9 @@ def _publish_ruling(
             "cost_usd": None,
             "prompt_version": None,
             "prompt_hash": None,
+            "grounding_score": None,
+            "flags": [],
+            "calibration": None,
         },
         jury={**ruling.tally, "decisions": participants},
     )

@@ -12,6 +12,12 @@ JURY = "jury"
 EXPIRED = "EXPIRED"
 """Why a decision was withheld: its signal was no longer valid when it came to be published."""
 
+COST_UNKNOWN = "COST_UNKNOWN"
+"""A decision's flag: price or usage of a call is not known, so its cost is not."""
+
+UNGROUNDED = "UNGROUNDED"
+"""A decision's flag: too much of the model's evidence does not stand in the facts it was given."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from decisions.jury import Vote, rule
+from decisions.jury import Vote, disagreement, follow_probability, rule
 from decisions.types import Ruling
-from evaluation.types import Action
+from evaluation.types import ACTIONS, Action
 
 
 def vote(model: str, action: Action, confidence: float = 0.8, size_pct: float = 10.0) -> Vote:
@@ -78,3 +78,44 @@ def test_there_is_no_ruling_below_the_quorum(asked: int, votes: int, *, reached:
 
 def test_nobody_voting_is_no_ruling_even_with_no_quorum_set() -> None:
     assert ruled([], quorum_pct=0) is None
+
+
+def test_votes_that_agree_have_no_disagreement_and_certain_halves_the_most() -> None:
+    assert disagreement([vote("m0", FOLLOW, 0.7), vote("m1", FOLLOW, 0.7)]) == 0.0
+    assert disagreement([vote("m0", FOLLOW, 0.7), vote("m1", IGNORE, 0.3)]) == pytest.approx(0.0)
+    assert disagreement([vote("m0", FOLLOW, 1.0), vote("m1", IGNORE, 1.0)]) == 0.5
+    assert disagreement([vote("m0", FOLLOW, 0.9)]) == 0.0
+    assert disagreement([]) == 0.0
+
+
+def test_disagreement_is_the_standard_deviation_of_the_follow_probability() -> None:
+    votes = [vote("m0", FOLLOW, 0.9), vote("m1", FOLLOW, 0.6), vote("m2", IGNORE, 0.7)]
+
+    ruling = ruled(votes)
+
+    assert ruling is not None
+    assert ruling.tally["disagreement"] == pytest.approx(0.244949, abs=1e-6)  # of 0.9, 0.6, 0.3
+
+
+@pytest.mark.parametrize("action", [each for actions in ACTIONS.values() for each in actions])
+def test_every_action_has_a_follow_probability(action: Action) -> None:
+    expected = {
+        Action.FOLLOW_ENTER: 0.8,
+        Action.FOLLOW_EXIT: 0.8,
+        Action.IGNORE: 0.2,
+        Action.HOLD: 0.2,
+        Action.TIGHTEN_STOP: 0.5,
+    }
+
+    assert follow_probability(vote("m0", action, 0.8)) == pytest.approx(expected[action])
+
+
+def test_an_abstention_moves_neither_agreement_nor_disagreement() -> None:
+    votes = [vote("m0", FOLLOW, 0.9), vote("m1", IGNORE, 0.7)]
+
+    few, many = ruled(votes, asked=2), ruled(votes, asked=4)
+
+    assert few is not None
+    assert many is not None
+    for name in ("agreement", "disagreement", "weights", "counts"):
+        assert few.tally[name] == many.tally[name]
