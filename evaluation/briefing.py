@@ -105,7 +105,7 @@ def _wanted_prompt(evaluation: Evaluation) -> tuple[str, int | None]:
     rerun = evaluation.rerun
     if rerun is not None and rerun.prompt_name:
         return rerun.prompt_name, rerun.prompt_version
-    return str(settings.EVALUATORS.get(evaluation.model, {}).get("PROMPT") or "judge"), None
+    return queries.prompt_name_of(model=evaluation.model), None
 
 
 def _knowledge(

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, Sum
 
 from enrichment.models import Enrichment
@@ -15,6 +16,8 @@ from evaluation.models import Attempt, Evaluation, ModelCard, Price, PromptVersi
 from evaluation.types import Case, EvaluationStatus, Opinion
 from signals.models import Signal
 from signals.types import Direction, SignalStatus
+
+FIRST_PROMPT = "judge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ def list_assignments(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
     is_wanted = Q(signal__status=SignalStatus.ENRICHED) | Q(rerun__isnull=False)
     waiting = Evaluation.objects.filter(
         is_wanted, id__in=ids, status=EvaluationStatus.PENDING
-    ).select_related("signal")
+    ).select_related("signal", "rerun")
     rows = list(waiting)
     found = Enrichment.objects.filter(event_id__in={row.signal.event_id for row in rows})
     enrichments = {(facts.event_id, facts.run): facts for facts in found}
@@ -174,6 +177,11 @@ def get_price(*, card: ModelCard, day: date) -> Price | None:
     """Return what the model's tokens cost on a day; None if nobody knows."""
     rows = Price.objects.filter(card=card, valid_from__lte=day)
     return rows.order_by("-valid_from").first()
+
+
+def prompt_name_of(*, model: str) -> str:
+    """Return the name of the prompt that a language model is given unless told otherwise."""
+    return str(settings.EVALUATORS.get(model, {}).get("PROMPT") or FIRST_PROMPT)
 
 
 def get_active_prompt(*, name: str) -> PromptVersion | None:

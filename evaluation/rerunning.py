@@ -12,18 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
 from enrichment.models import Enrichment
-from evaluation import queries
-from evaluation.evaluators.base import Evaluator
+from evaluation import queries, spending
+from evaluation.evaluators.base import Evaluator, LanguageModel
 from evaluation.models import Evaluation, ModelCard, PromptVersion, Rerun
 from evaluation.prompting import render, text_of
 from evaluation.queries import Selection
-from evaluation.types import EvaluationKind
+from evaluation.types import ALL_MODELS, EvaluationKind
 from pipeline import services as pipeline
 from signals.models import Signal
 
@@ -44,7 +44,7 @@ thumb, figures and JSON have fewer, and an estimate should rather be too high.
 """
 
 PER_PRICE = 1_000_000  # tokens that a price is of
-CENTS = Decimal("0.000001")  # what amounts are stored in, in US dollars
+PLAYED = "replay"  # of LLM_RECORDING: calls are played from recordings and cost nothing
 
 
 class RerunRefused(Exception):
@@ -55,27 +55,22 @@ class FactsChanged(RerunRefused):
     """Frozen facts are no longer what their hash says, so no comparison would be fair."""
 
 
-@runtime_checkable
-class Priced(Protocol):
-    """What an estimate needs to know of a language model."""
-
-    provider: str
-    model_id: str
-    max_tokens: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What judging again will cost at most; ``usd`` is None where the price is not known.
+    """What judging again will cost; amounts are None where the price is not known.
 
-    ``tokens_in`` is guessed from the length of the rendered prompts, ``tokens_out`` is the most
-    that the answers may have. A repaired or repeated call is not counted.
+    ``usd`` is for one call a signal: ``tokens_in`` is guessed from the length of the rendered
+    prompts, ``tokens_out`` is the most that the answers may have. ``worst_usd`` is what is
+    reserved on the way, with every call repeated and repaired; ``left_usd`` is what the day's
+    budget still has for all models together, None if it has no limit.
     """
 
     calls: int
     tokens_in: int = 0
     tokens_out: int = 0
     usd: Decimal | None = Decimal(0)
+    worst_usd: Decimal | None = Decimal(0)
+    left_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +106,7 @@ def plan_rerun(
         model and the prompt do not go together.
     :raises FactsChanged: if frozen facts do not match their hash.
     """
-    is_language = isinstance(evaluator, Priced)
+    is_language = isinstance(evaluator, LanguageModel)
     if prompt is not None and not is_language:
         raise RerunRefused(f"{evaluator.name} reads no prompt: it judges by numbers alone")
     if prompt is None and is_language:
@@ -120,23 +115,21 @@ def plan_rerun(
     _demand(signal_ids, selection)
     card = (
         queries.get_card(provider=evaluator.provider, model_id=evaluator.model_id)
-        if isinstance(evaluator, Priced)
+        if isinstance(evaluator, LanguageModel)
         else None
     )
     cutoff = _cutoff(card) if is_language else ""
-    contaminated, characters = 0, 0
+    contaminated, lengths = 0, []
     for stored in _stored(signal_ids):
         contaminated += bool(is_contaminated(ts_utc=stored.signal.ts_utc, cutoff=cutoff))
-        characters += _characters(prompt, stored) if prompt else 0
+        lengths.append(_characters(prompt, stored) if prompt else 0)
     return Plan(
         model=evaluator.name,
         prompt=prompt,
         cutoff=cutoff,
         signal_ids=signal_ids,
         contaminated=None if cutoff is None else contaminated,
-        estimate=_estimate(
-            evaluator, card, calls=len(signal_ids), characters=characters, day=now.date()
-        ),
+        estimate=_estimate(evaluator, card, lengths=lengths, day=now.date()),
     )
 
 
@@ -187,30 +180,51 @@ def payload_sha256(facts: Enrichment) -> str:
 
 
 def _characters(prompt: PromptVersion, stored: _Stored) -> int:
+    """Return how long the prompt of one case is; 0 if it cannot be shown to a model at all."""
     case = queries.case_of(stored.signal, stored.facts)
-    rendered = render(text_of(prompt), case=case, base_rate=None)
+    try:
+        rendered = render(text_of(prompt), case=case, base_rate=None)
+    except (KeyError, TypeError, ValueError):
+        return 0
     return len(rendered.system) + len(rendered.user)
 
 
 def _estimate(
-    evaluator: Evaluator, card: ModelCard | None, *, calls: int, characters: int, day: date
+    evaluator: Evaluator, card: ModelCard | None, *, lengths: Sequence[int], day: date
 ) -> Estimate:
-    if not isinstance(evaluator, Priced):
+    calls = len(lengths)
+    if not isinstance(evaluator, LanguageModel):
         return Estimate(calls=calls)
-    tokens_in = math.ceil(characters / CHARACTERS_PER_TOKEN)
+    tokens_in = sum(math.ceil(each / CHARACTERS_PER_TOKEN) for each in lengths)
     tokens_out = calls * evaluator.max_tokens
+    if settings.LLM_RECORDING == PLAYED:
+        return Estimate(calls=calls, tokens_in=tokens_in, tokens_out=tokens_out)
     price = None if card is None else queries.get_price(card=card, day=day)
-    usd = (
-        None
-        if price is None
-        else (tokens_in * price.input_usd + tokens_out * price.output_usd) / PER_PRICE
-    )
+    if price is None:
+        return Estimate(
+            calls=calls, tokens_in=tokens_in, tokens_out=tokens_out, usd=None, worst_usd=None
+        )
+    usd = (tokens_in * price.input_usd + tokens_out * price.output_usd) / PER_PRICE
+    most = [
+        spending.worst_case(price=price, characters=each, max_tokens=evaluator.max_tokens)
+        for each in lengths
+    ]
     return Estimate(
         calls=calls,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
-        usd=None if usd is None else usd.quantize(CENTS),
+        usd=usd.quantize(spending.MICRO),
+        worst_usd=sum((each for each in most if each is not None), Decimal(0)),
+        left_usd=_left(day),
     )
+
+
+def _left(day: date) -> Decimal | None:
+    limit: Decimal | None = settings.LLM_BUDGET_USD_PER_DAY
+    account = spending.spent_on(day).get(ALL_MODELS)
+    if limit is None or account is None:
+        return limit
+    return limit - account.reserved_usd - account.spent_usd
 
 
 def start_rerun(*, plan: Plan, actor: str, now: datetime) -> Rerun:

@@ -56,11 +56,10 @@ def plan_rerun(*, selection: Selection, model: str, prompt: str, now: datetime) 
 
 def _prompt(model: str, given: str) -> PromptVersion | None:
     name, _, version = given.partition("@")
-    if not name:
-        name = str(settings.EVALUATORS.get(model, {}).get("PROMPT", ""))
-        name, _, version = name.partition("@")
-    if not name:
-        return None
+    if not given:
+        if "PROVIDER" not in settings.EVALUATORS.get(model, {}):
+            return None
+        name = queries.prompt_name_of(model=model)
     if not version:
         found = queries.get_active_prompt(name=name)
     else:
@@ -98,15 +97,29 @@ def follow(rerun: Rerun, *, lent: Surroundings[Progress]) -> None:
 
 
 def estimate_text(plan: Plan) -> str:
-    """Return in a sentence what a rerun will cost at most."""
+    """Return in a sentence what a rerun will cost."""
     estimate = plan.estimate
-    calls = f"{estimate.calls} signals"
+    calls = f"{estimate.calls} signal" + ("s" if estimate.calls != 1 else "")
     if not estimate.tokens_out:
         return f"{calls}, at no cost: {plan.model} calculates here"
-    tokens = f"about {estimate.tokens_in} tokens in and at most {estimate.tokens_out} out"
-    if estimate.usd is None:
+    tokens = f"about {estimate.tokens_in} tokens in and up to {estimate.tokens_out} out"
+    if estimate.usd is None or estimate.worst_usd is None:
         return f"{calls}, {tokens}; no price is on record, so the cost is not known"
-    return f"{calls}, {tokens}, at most ${estimate.usd:.4f}"
+    return (
+        f"{calls}, {tokens}: about ${estimate.usd:.4f}, at most ${estimate.worst_usd:.4f} if every"
+        " call must be repeated"
+    )
+
+
+def budget_text(plan: Plan) -> str:
+    """Return a warning if the day's budget may not suffice, or nothing."""
+    estimate = plan.estimate
+    if estimate.left_usd is None or estimate.usd is None or estimate.usd <= estimate.left_usd:
+        return ""
+    return (
+        f"Of today's budget ${estimate.left_usd:.2f} are left (LLM_BUDGET_USD_PER_DAY): what does"
+        " not fit will abstain, and so will the models that are asked about live signals."
+    )
 
 
 def contamination_text(plan: Plan) -> str:

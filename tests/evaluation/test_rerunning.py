@@ -289,7 +289,7 @@ def test_large_reruns_fall_due_little_by_little_and_lose_nobody(
 )
 def test_signals_are_selected_by_what_is_said_of_them(wanted: dict[str, Any]) -> None:
     judged()
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "source": {"source": "wanted"},
         "symbol": {"symbol": "ETH"},
         "since": {"ts_utc": NOON + timedelta(hours=1)},
@@ -356,10 +356,29 @@ def test_the_estimate_is_of_the_rendered_prompts_at_the_price_of_the_day() -> No
 
     estimate = talk(prompt).estimate
 
-    tokens = -(-characters // 3)
+    tokens = 2 * -(-characters // 6)
     assert (estimate.calls, estimate.tokens_in, estimate.tokens_out) == (2, tokens, 200)
     assert estimate.usd == (tokens * Decimal(3) + 200 * Decimal(20)) / 1_000_000
+    assert estimate.worst_usd is not None and estimate.worst_usd > estimate.usd
     assert not Rerun.objects.exists()
+
+
+def test_played_calls_cost_nothing(settings: Settings) -> None:
+    settings.LLM_RECORDING = "replay"
+    judged()
+    make_price(make_card())
+
+    estimate = talk(make_prompt()).estimate
+
+    assert (estimate.usd, estimate.worst_usd) == (Decimal(0), Decimal(0))
+
+
+def test_a_case_that_cannot_be_shown_to_a_model_does_not_stop_the_others() -> None:
+    signal = make_signal(status=SignalStatus.PUBLISHED)
+    make_enrichment(signal, payload="[", payload_sha256=hashlib.sha256(b"[").hexdigest())
+    judged()
+
+    assert len(talk(make_prompt()).signal_ids) == 2
 
 
 def test_a_price_that_nobody_knows_is_not_zero() -> None:

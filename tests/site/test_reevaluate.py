@@ -27,10 +27,10 @@ from evaluation import rerunning, services
 from evaluation.evaluators.base import Abstained
 from evaluation.evaluators.scripted import Scripted
 from evaluation.jobs import EVALUATE
-from evaluation.models import Evaluation, ModelCard, Price, PromptVersion, Rerun
+from evaluation.models import Evaluation, ModelCard, Price, PromptVersion, Rerun, Spend
 from evaluation.queries import Selection
 from evaluation.types import AttemptStatus, Case, Verdict
-from lens_site import rerun_diff
+from lens_site import rejudging, rerun_diff
 from pipeline.models import Heartbeat
 from signals.models import Signal
 from signals.types import SignalStatus
@@ -72,7 +72,7 @@ class Talker(Scripted):
 def _house(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the moody model and the talker judge, and waiting turn the conveyor."""
     settings.AI_MODELS = ("moody", "talker")
-    settings.EVALUATORS = {"moody": {}, "talker": {"PROMPT": "trial"}}
+    settings.EVALUATORS = {"moody": {}, "talker": {"PROVIDER": "openai", "PROMPT": "trial"}}
     found = {"moody": Moody(name="moody"), "talker": Talker(name="talker")}
     monkeypatch.setattr(services, "evaluators", lambda: found)
     monkeypatch.setattr("lens_site.progress.time.sleep", Turning().pause)
@@ -323,9 +323,31 @@ def test_the_price_and_what_the_model_may_remember_are_told_beforehand(
 
     out, _, _ = command("--model", "talker")
 
-    assert "by talker under trial@1: 1 signals, about" in out
-    assert re.search(r"at most 100 out, at most \$0\.[5-9]", out)
+    assert "by talker under trial@1: 1 signal, about" in out
+    assert re.search(r"up to 100 out: about \$0\.[5-9]\d+, at most \$[1-9]", out)
+    assert "budget" not in out
     assert "1 of them are from before the end of the model's knowledge (2026-03)" in out
+
+
+def test_a_budget_that_does_not_suffice_is_told_beforehand(settings: Settings) -> None:
+    settings.LLM_BUDGET_USD_PER_DAY = Decimal("0.30")
+    Spend.objects.create(
+        day=NOON.date(), model="*", reserved_usd=Decimal("0.05"), spent_usd=Decimal("0.15")
+    )
+    judged()
+    card = ModelCard.objects.create(
+        provider="openai", model_id="gpt-x", api="responses", structured="json_schema"
+    )
+    Price.objects.create(
+        card=card, valid_from=date(2026, 1, 1), input_usd=Decimal(0), output_usd=Decimal(2000)
+    )
+    plan = rejudging.plan_rerun(
+        selection=Selection(), model="talker", prompt=f"{make_prompt().name}@1", now=NOON
+    )
+
+    assert plan.estimate.usd == Decimal("0.2")
+    assert plan.estimate.left_usd == Decimal("0.1")
+    assert "$0.10 are left" in rejudging.budget_text(plan)
 
 
 def test_a_version_of_a_prompt_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,9 @@ def _reevaluate(options: dict[str, Any], terminal: Terminal) -> int:
         selection=_selection(options), model=options["model"], prompt=options["prompt"], now=now
     )
     terminal.line(f"To be judged again by {_judge(plan)}: {rejudging.estimate_text(plan)}.")
-    terminal.line(rejudging.contamination_text(plan))
+    for warning in (rejudging.contamination_text(plan), rejudging.budget_text(plan)):
+        if warning:
+            terminal.line(warning)
     if not options["yes"] and not _is_agreed(terminal):
         terminal.line("Nothing was asked and nothing was stored.")
         return 1
