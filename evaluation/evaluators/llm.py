@@ -261,7 +261,7 @@ class LLM(Evaluator):
             step = next_step(
                 status=tried.ended,
                 retry_after_s=tried.retry_after_s,
-                calls=len(attempts) - sum("complaint" in each.parameters for each in attempts),
+                calls=len(attempts) - len(request.turns),
                 may_repair=self.takes_complaints and not request.turns,
                 left_s=deadline - time.monotonic(),
                 jitter=RNG.random(),

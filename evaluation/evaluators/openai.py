@@ -69,16 +69,21 @@ class OpenAI(LLM):
 
 
 def open_sdk(model: LLM) -> AsyncOpenAI:
-    """Return OpenAI's client over the model's own connections, without retries of its own."""
+    """Return OpenAI's client over the model's own connections, without retries of its own.
+
+    It would tell every server the organization and project that the environment names.
+    """
     from openai import AsyncOpenAI
 
-    return AsyncOpenAI(
+    client = AsyncOpenAI(
         api_key=model.api_key or "none",
         base_url=model.base_url,
         max_retries=0,
         timeout=model.timeout_s,
         http_client=model.http(),
     )
+    client.organization = client.project = None
+    return client
 
 
 def _read(reply: Reply) -> Completion:
