@@ -245,7 +245,7 @@ def _number(answer: Mapping[str, Any], name: str) -> float:
     low, high = BOUNDS[name]
     if not low <= value <= high:
         raise BadAnswer(f"$.{name}", f"must be from {low:g} to {high:g}, was {value:g}")
-    return float(value)
+    return float(value) + 0.0  # makes -0.0 a plain 0.0
 
 
 def _text(value: Any, path: str, *, can_be_null: bool = False) -> str:

@@ -218,6 +218,7 @@ def answer_fields(event_type: str) -> dict[str, str]:
     is_opening = event_type == "OPEN_SIGNAL"
     advice = "FOLLOW_ENTER" if is_opening else "TIGHTEN_STOP"
     least_atr, most_atr = BOUNDS["atr_multiple"]
+    least_trail, most_trail = BOUNDS["trail_pct"]
     offset = BOUNDS["entry_offset_bps"][1]
     reference = "the entry price" if is_opening else "the market price"
     entering = {
@@ -239,7 +240,7 @@ def answer_fields(event_type: str) -> dict[str, str]:
             f" {STOP_FAR_FRAC:.0%} of it; else null"
         ),
         "atr_multiple": f"with atr a number from {least_atr:g} to {most_atr:g}; else null",
-        "trail_pct": "with trailing a number above 0 and at most 100; else null",
+        "trail_pct": f"with trailing a number from {least_trail:g} to {most_trail:g}; else null",
         "invalidation": (
             f"a text of at most {TEXT_MAX_CHARS} characters: what would prove you wrong; or null"
         ),
@@ -259,7 +260,7 @@ def _user_parts(
         "constraints": _lines({"constraints": case.constraints}),
         "signal": _lines({"as_of": payload.get("as_of"), "original": original}),
         "market": _lines(market),
-        "quality": _quality(payload.get("quality_flags") or {}),
+        "quality": _lines({"quality_flags": payload.get("quality_flags")}),
         "untrusted": _isolated(untrusted),
     }
 
@@ -286,11 +287,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value if PLAIN.fullmatch(value) else _quoted(value)
     return NONE
-
-
-def _quality(flags: Mapping[str, Any]) -> str:
-    told = {name: ", ".join(str(each) for each in flags[name]) for name in sorted(flags)}
-    return "\n".join(f"quality_flags.{name}: {_shown(text) or NONE}" for name, text in told.items())
 
 
 def _isolated(untrusted: Mapping[str, Any]) -> str:

@@ -127,6 +127,12 @@ def test_an_answer_to_enter_becomes_a_verdict() -> None:
     assert verdict.details["p_target_first"] == 0.62
 
 
+def test_a_negative_zero_is_a_zero() -> None:
+    verdict = parse_answer(answer(p_target_first=-0.0), case=make_case())
+
+    assert str(verdict.confidence) == "0.0"
+
+
 def test_advice_to_stay_out_is_as_sure_as_the_target_is_unlikely() -> None:
     verdict = parse_answer(answer(IGNORE), case=make_case())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.parsing import ANSWER_SCHEMA
+from evaluation.parsing import ANSWER_SCHEMA, FIELD_PATH, leaves
 from evaluation.prompting import (
     CLOSING,
     OPENING,
@@ -55,7 +55,8 @@ def payload_with(**untrusted: Any) -> str:
 
 def judged(base_rate: BaseRate | None = None, **changes: Any) -> Rendered:
     (shipped,) = (text for text in load_files() if text.name == "judge")
-    return render(shipped, case=make_case(**changes), base_rate=base_rate)
+    case = make_case(**({"constraints": PAYLOAD["constraints"]} | changes))
+    return render(shipped, case=case, base_rate=base_rate)
 
 
 def test_the_shipped_prompt_is_the_same_text_every_time() -> None:
@@ -126,11 +127,21 @@ def test_the_user_text_holds_every_fact_of_the_payload_as_path_and_value() -> No
         "levels.resistances: none",
         "derivs.funding_rate: 0.0000125",
         "constraints.max_position_size_pct: 25",
-        "quality_flags.missing_data: ta.timeframes.4h",
+        "quality_flags.missing_data[0]: ta.timeframes.4h",
         "quality_flags.notes: none",
         'notes: "breakout, strong volume"',
     ):
         assert user.split("\n").count(line) == 1, line
+
+
+def test_every_line_of_facts_can_be_named_as_evidence() -> None:
+    facts = judged().user.partition("CONSTRAINTS\n")[2].partition("THE SENDER")[0]
+    paths = [line.partition(": ")[0] for line in facts.split("\n") if ": " in line]
+
+    known = dict(leaves(PAYLOAD))
+
+    assert set(paths) == {path for path in known if not path.startswith("original.untrusted")}
+    assert all(FIELD_PATH.fullmatch(path) for path in paths)
 
 
 def test_a_base_rate_that_is_not_known_is_called_unknown() -> None:
