@@ -57,6 +57,15 @@ def test_commands_run_where_the_person_stands(desk: Desk, tmp_path: Path) -> Non
     assert answer.stdout == f"{tmp_path}\n"
 
 
+def test_fake_vendors_need_no_desk(desk: Desk) -> None:
+    (desk.where.root / "manage.py").write_text("import sys; print(*sys.argv[1:])\n")
+
+    answer = desk.call("fake-llm", "--port", "8123", "--help")
+
+    assert answer.stdout == "fake_llm --port 8123 --help\n"
+    assert not (desk.where.run / "up.json").exists()
+
+
 def test_keys_need_a_database_first(desk: Desk) -> None:
     answer = desk.call("apikey", "list")
 
