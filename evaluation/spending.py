@@ -160,13 +160,6 @@ def hold(evaluations: Iterable[Evaluation]) -> None:
     Evaluation.objects.bulk_update(list(evaluations), ["reserved_usd", "reserved_on"])
 
 
-def release(*, model: str, amount: Decimal, day: date) -> None:
-    """Give back what was reserved and will not be used."""
-    for name in (ALL_MODELS, model):
-        row = Spend.objects.filter(day=day, model=name)
-        row.update(reserved_usd=F("reserved_usd") - amount)
-
-
 def settle(bills: Sequence[Bill]) -> None:
     """Put what was paid in the place of what was reserved, once for each evaluation.
 
@@ -192,6 +185,14 @@ def settle(bills: Sequence[Bill]) -> None:
                 spent_usd=F("spent_usd") + spent,
                 calls=F("calls") + count,
             )
+
+
+def charge(*, model: str, amount: Decimal, calls: int, day: date) -> None:
+    """Count what was paid without a reservation."""
+    _open_accounts(model=model, day=day)
+    for name in (ALL_MODELS, model):
+        row = Spend.objects.filter(day=day, model=name)
+        row.update(spent_usd=F("spent_usd") + amount, calls=F("calls") + calls)
 
 
 def _add(

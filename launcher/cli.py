@@ -16,7 +16,7 @@ from launcher.terminal import Screen, Stop
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
-FORWARDED: Final = ("manage", "demo", "replay", "reevaluate", "fake-llm", "apikey")
+FORWARDED: Final = ("manage", "demo", "replay", "reevaluate", "models", "fake-llm", "apikey")
 EPILOG: Final = "exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C"
 
 Verb = Callable[[argparse.Namespace, Places, Screen], int]
@@ -93,6 +93,7 @@ def _add_forwarded(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "demo": "a simulated market and its decisions, in this terminal",
         "replay": "judge signals made from recorded candles",
         "reevaluate": "judge stored signals again with another model or prompt",
+        "models": "language models: list, probe, enable, disable",
         "fake-llm": "scripted vendors of language models, for trials without keys",
         "apikey": "API keys: " + ", ".join(name.split()[1] for name in forward.COMMANDS),
         "manage": "any command of the application (manage.py)",
@@ -177,6 +178,8 @@ def _forward(verb: str, arguments: Sequence[str], where: Places, screen: Screen)
         return forward.manage(where, screen, arguments or ["help"])
     if verb == "apikey":
         return _apikey(arguments, where, screen)
+    if verb == "models":
+        return forward.keys(where, screen, ["models", *(arguments or ["--help"])])
     if verb == "fake-llm":
         return forward.manage(where, screen, ["fake_llm", *arguments])
     if {"-h", "--help"} & set(arguments):

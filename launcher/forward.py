@@ -44,9 +44,9 @@ def manage(where: Places, screen: Screen, arguments: Sequence[str]) -> int:
 
 
 def keys(where: Places, screen: Screen, arguments: Sequence[str]) -> int:
-    """Run a command about API keys and return its code.
+    """Run a command about what the database holds, as API keys, and return its code.
 
-    :raises NoDatabase: when there is nothing that could hold keys yet.
+    :raises NoDatabase: when there is nothing that could hold any yet.
     """
     named = shell_environment(where.root).get("DATABASE_URL", "")
     if not named and not where.database.exists():
