@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import Field, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from evaluation import authoring, queries
+from evaluation import authoring, queries, rerunning, services
 from evaluation.models import (
     Attempt,
     Evaluation,
@@ -26,6 +28,8 @@ from evaluation.models import (
     Spend,
 )
 from evaluation.prompting import BadPrompt, difference, prompt_text, render, text_of
+from evaluation.queries import Selection
+from evaluation.rerunning import Plan, RerunRefused
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
@@ -35,6 +39,7 @@ else:
     AnyAdmin, AnyInline, AnyForm = admin.ModelAdmin, admin.TabularInline, forms.ModelForm
 
 FIRST_PROMPT = "judge"
+RERUN_MAX = 500  # signals that one click has judged again
 TEMPLATES = "admin/evaluation/promptversion"
 
 
@@ -296,6 +301,43 @@ class AttemptInline(ReadOnly, AnyInline):
     ordering = ("number",)
 
 
+class RerunForm(forms.Form):
+    """Which model judges again, and under which prompt."""
+
+    model = forms.ChoiceField()
+    prompt = forms.CharField(
+        required=False,
+        max_length=100,
+        help_text="name or name@version; empty is the version in force of the model's own prompt",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = [(name, name) for name in services.evaluators()]
+        self.fields["model"] = forms.ChoiceField(choices=names)
+
+
+def _planned(event_ids: tuple[UUID, ...], given: Mapping[str, str]) -> Plan:
+    return rerunning.plan_named(
+        selection=Selection(event_ids=event_ids, limit=RERUN_MAX),
+        evaluators=services.evaluators(),
+        model=given["model"],
+        prompt=given["prompt"],
+        now=datetime.now(UTC),
+    )
+
+
+def _mark(plan: Plan) -> str:
+    """Return what an estimate was of: nobody agrees to one and is given another."""
+    prompt = f"{plan.prompt.name}@{plan.prompt.version}" if plan.prompt else ""
+    return f"{plan.model} {prompt} {plan.estimate.usd}"
+
+
+def _told(plan: Plan) -> list[str]:
+    texts = (rerunning.estimate_text, rerunning.contamination_text, rerunning.budget_text)
+    return [text for each in texts if (text := each(plan=plan))]
+
+
 @admin.register(Evaluation)
 class EvaluationAdmin(ReadOnly, AnyAdmin):
     """What models made of signals."""
@@ -306,6 +348,45 @@ class EvaluationAdmin(ReadOnly, AnyAdmin):
     ordering = ("-created_at",)
     show_full_result_count = False
     inlines = (AttemptInline,)
+    actions = ("judge_again",)
+
+    def has_rerun_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may have models asked again, which costs money."""
+        return request.user.has_perm("evaluation.add_rerun")
+
+    @admin.action(description="Judge these signals again", permissions=["rerun"])
+    def judge_again(
+        self, request: HttpRequest, chosen: QuerySet[Evaluation]
+    ) -> HttpResponse | None:
+        """Ask which model, show what it would cost, and begin once that is agreed to."""
+        ids = tuple(chosen.values_list("signal__event_id", flat=True).distinct()[: RERUN_MAX + 1])
+        if len(ids) > RERUN_MAX:
+            text = f"at most {RERUN_MAX} signals at a time; ./lens reevaluate takes more"
+            self.message_user(request, text, messages.ERROR)
+            return None
+        form = RerunForm(request.POST if "model" in request.POST else None)
+        plan = None
+        if form.is_valid():
+            try:
+                plan = _planned(ids, form.cleaned_data)
+                if "agreed" in request.POST and request.POST.get("priced") == _mark(plan):
+                    rerun = rerunning.start_rerun(
+                        plan=plan, actor=str(request.user), now=datetime.now(UTC)
+                    )
+                    return HttpResponseRedirect(f"/reruns/{rerun.id}")
+            except RerunRefused as refused:
+                form.add_error(None, str(refused))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Judge again",
+            "form": form,
+            "count": len(ids),
+            "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            "across": request.POST.get("select_across", "0"),
+            "told": _told(plan) if plan else (),
+            "priced": _mark(plan) if plan else "",
+        }
+        return TemplateResponse(request, "admin/evaluation/evaluation/judge_again.html", context)
 
 
 @admin.register(Attempt)
@@ -329,7 +410,10 @@ class AttemptAdmin(ReadOnly, AnyAdmin):
 
 @admin.register(Rerun)
 class RerunAdmin(ReadOnly, AnyAdmin):
-    """Judgings again of stored cases."""
+    """Judgings again of stored cases; each has a page that shows what differs."""
+
+    def view_on_site(self, obj: Rerun) -> str:
+        return f"/reruns/{obj.id}"
 
     list_display = ("id", "model", "prompt_name", "prompt_version", "signals", "created_at")
     list_filter = ("model", "prompt_name")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -44,6 +44,7 @@ thumb, figures and JSON have fewer, and an estimate should rather be too high.
 """
 
 PER_PRICE = 1_000_000  # tokens that a price is of
+VERSION_DIGITS_MAX = 9
 PLAYED = "replay"  # of LLM_RECORDING: calls are played from recordings and cost nothing
 
 
@@ -95,6 +96,45 @@ class _Stored:
 
     signal: Signal
     facts: Enrichment
+
+
+def plan_named(
+    *,
+    selection: Selection,
+    evaluators: Mapping[str, Evaluator],
+    model: str,
+    prompt: str,
+    now: datetime,
+) -> Plan:
+    """Return what judging again would mean, by the names that people use.
+
+    ``prompt`` is ``name@version``, ``name`` for its version in force, or empty for the version
+    in force of the model's own prompt.
+
+    :raises RerunRefused: if a name stands for nothing, and as :func:`plan_rerun` does.
+    """
+    evaluator = evaluators.get(model)
+    if evaluator is None:
+        known = ", ".join(evaluators)
+        raise RerunRefused(f"no model is called {model!r}; AI_MODELS names {known}")
+    found = _find_prompt(evaluator, prompt)
+    return plan_rerun(selection=selection, evaluator=evaluator, prompt=found, now=now)
+
+
+def _find_prompt(evaluator: Evaluator, given: str) -> PromptVersion | None:
+    if not given and not isinstance(evaluator, LanguageModel):
+        return None
+    asked = given or queries.prompt_name_of(model=evaluator.name)
+    name, at, version = asked.partition("@")
+    if not at:
+        found = queries.get_active_prompt(name=name)
+    elif version.isascii() and version.isdigit() and len(version) < VERSION_DIGITS_MAX:
+        found = queries.get_prompt(name=name, version=int(version))
+    else:
+        found = None
+    if found is None:
+        raise RerunRefused(f"there is no prompt {asked!r}; write name or name@version: judge@1")
+    return found
 
 
 def plan_rerun(
@@ -225,6 +265,44 @@ def _left(day: date) -> Decimal | None:
     if limit is None or account is None:
         return limit
     return limit - account.reserved_usd - account.spent_usd
+
+
+def estimate_text(*, plan: Plan) -> str:
+    """Return in a sentence what a rerun will cost."""
+    estimate = plan.estimate
+    calls = f"{estimate.calls} signal" + ("s" if estimate.calls != 1 else "")
+    if not estimate.tokens_out:
+        return f"{calls}, at no cost: {plan.model} calculates here"
+    tokens = f"about {estimate.tokens_in} tokens in and up to {estimate.tokens_out} out"
+    if estimate.usd is None or estimate.worst_usd is None:
+        return f"{calls}, {tokens}; no price is on record, so the cost is not known"
+    return (
+        f"{calls}, {tokens}: about ${estimate.usd:.4f}, at most ${estimate.worst_usd:.4f} if every"
+        " call must be repeated"
+    )
+
+
+def budget_text(*, plan: Plan) -> str:
+    """Return a warning if the day's budget may not suffice, or nothing."""
+    estimate = plan.estimate
+    if estimate.left_usd is None or estimate.usd is None or estimate.usd <= estimate.left_usd:
+        return ""
+    return (
+        f"Of today's budget ${estimate.left_usd:.2f} are left (LLM_BUDGET_USD_PER_DAY): what does"
+        " not fit will abstain, and so will the models that are asked about live signals."
+    )
+
+
+def contamination_text(*, plan: Plan) -> str:
+    """Return a warning if the model may know how some signals ended, or nothing."""
+    if plan.contaminated is None:
+        return "It is not known up to when this model knows the world: it may remember outcomes."
+    if not plan.contaminated:
+        return ""
+    return (
+        f"{plan.contaminated} of them are from before the end of the model's knowledge"
+        f" ({plan.cutoff}): it may remember how they ended."
+    )
 
 
 def start_rerun(*, plan: Plan, actor: str, now: datetime) -> Rerun:

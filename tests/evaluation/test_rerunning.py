@@ -450,3 +450,41 @@ def test_signals_in_the_middle_of_their_lives_keep_their_own_decisions(wire: Wir
     run_stage(EVALUATE)
 
     assert list(Decision.objects.all()) == [decision]
+
+
+def test_a_reader_is_given_the_prompt_of_the_rerun_and_not_the_one_in_force(
+    wire: Wire, settings: Settings
+) -> None:
+    model = Talker(name="t")
+    wire(model)
+    settings.EVALUATORS = {"t": {"PROVIDER": "openai", "PROMPT": "judge"}}
+    judged()
+    prompt = make_prompt()
+    rerunning.start_rerun(plan=talk(prompt), actor="tester", now=NOON)
+
+    run_stage(EVALUATE)
+
+    [case] = model.seen
+    facts = Enrichment.objects.get()
+    shown = render(
+        text_of(prompt), case=queries.case_of(Signal.objects.get(), facts), base_rate=None
+    )
+    assert case.prompt == shown
+    assert shown.label == "trial v2"
+    prompt.refresh_from_db()
+    assert prompt.used_at is not None
+
+
+def test_asking_for_many_stored_cases_takes_no_more_questions_than_for_one(
+    django_assert_max_num_queries: Any,
+) -> None:
+    for _ in range(20):
+        judged()
+    made = rerun()
+    ids = list(Evaluation.objects.filter(rerun=made).values_list("id", flat=True))
+
+    with django_assert_max_num_queries(2):
+        found = queries.list_assignments(ids)
+        prompts = {each.evaluation.rerun for each in found.values()}
+
+    assert (len(found), prompts) == (20, {made})

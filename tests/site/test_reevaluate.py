@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.conf import settings as configured
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
@@ -347,7 +348,7 @@ def test_a_budget_that_does_not_suffice_is_told_beforehand(settings: Settings) -
 
     assert plan.estimate.usd == Decimal("0.2")
     assert plan.estimate.left_usd == Decimal("0.1")
-    assert "$0.10 are left" in rejudging.budget_text(plan)
+    assert "$0.10 are left" in rerunning.budget_text(plan=plan)
 
 
 def test_a_version_of_a_prompt_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -564,3 +565,76 @@ def test_long_reruns_have_more_than_one_page(monkeypatch: pytest.MonkeyPatch) ->
     assert str(signals[1].event_id) in first and str(signals[2].event_id) not in first
     assert str(signals[2].event_id) in second and str(signals[1].event_id) not in second
     assert "First page" in second
+
+
+ADMIN = "/admin/evaluation/evaluation/"
+
+
+def operator(*permissions: str) -> Client:
+    client = Client()
+    user = get_user_model().objects.create_user("eve", password="x", is_staff=True)
+    found = Permission.objects.filter(codename__in=permissions)
+    user.user_permissions.set(found)
+    client.force_login(user)
+    return client
+
+
+def test_the_admin_tells_the_cost_first_and_judges_when_that_is_agreed_to() -> None:
+    rows = [judged_first(judged()), judged_first(judged(symbol="ETH"))]
+    client = operator("view_evaluation", "add_rerun")
+    chosen = {"action": "judge_again", "_selected_action": [str(row.id) for row in rows]}
+
+    asked = client.post(ADMIN, chosen).content.decode()
+    priced = client.post(ADMIN, chosen | {"model": "moody", "prompt": ""}).content.decode()
+    before = Rerun.objects.count()
+    agreed = chosen | {"model": "moody", "prompt": "", "agreed": "Judge again"}
+    unpriced = client.post(ADMIN, agreed | {"priced": "rules  0"})
+    early = Rerun.objects.count()
+    begun = client.post(ADMIN, agreed | {"priced": "moody  0"})
+
+    assert "2 signals will be given to the model" in asked and 'name="agreed"' not in asked
+    assert "2 signals, at no cost" in priced and 'name="agreed"' in priced
+    assert (before, early, unpriced.status_code) == (0, 0, 200)
+    assert 'value="moody  0"' in priced
+    rerun = Rerun.objects.get()
+    assert (begun.status_code, begun["Location"]) == (302, f"/reruns/{rerun.id}")
+    assert (rerun.signals, rerun.created_by) == (2, "eve")
+
+
+def test_the_admin_says_why_something_cannot_be_judged_again() -> None:
+    row = judged_first(judged())
+    client = operator("view_evaluation", "add_rerun")
+
+    page = client.post(
+        ADMIN,
+        {
+            "action": "judge_again",
+            "_selected_action": [str(row.id)],
+            "model": "moody",
+            "prompt": "poem@1",
+            "agreed": "Judge again",
+        },
+    )
+
+    assert "there is no prompt" in page.content.decode()
+    assert not Rerun.objects.exists()
+
+
+def test_whoever_only_reads_the_admin_has_nobody_asked_again() -> None:
+    row = judged_first(judged())
+    client = operator("view_evaluation")
+
+    client.post(
+        ADMIN,
+        {
+            "action": "judge_again",
+            "_selected_action": [str(row.id)],
+            "model": "moody",
+            "prompt": "",
+            "priced": "moody  0",
+            "agreed": "Judge again",
+        },
+    )
+
+    assert not Rerun.objects.exists()
+    assert "Judge these signals again" not in client.get(ADMIN).content.decode()

@@ -63,8 +63,8 @@ def _reevaluate(options: dict[str, Any], terminal: Terminal) -> int:
     plan = rejudging.plan_rerun(
         selection=_selection(options), model=options["model"], prompt=options["prompt"], now=now
     )
-    terminal.line(f"To be judged again by {_judge(plan)}: {rejudging.estimate_text(plan)}.")
-    for warning in (rejudging.contamination_text(plan), rejudging.budget_text(plan)):
+    terminal.line(f"To be judged again by {_judge(plan)}: {rerunning.estimate_text(plan=plan)}.")
+    for warning in (rerunning.contamination_text(plan=plan), rerunning.budget_text(plan=plan)):
         if warning:
             terminal.line(warning)
     if not options["yes"] and not _is_agreed(terminal):
