@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
 from evaluation.evaluators import llm
-from evaluation.types import Attempt, AttemptStatus, Card, Case, Opinion
+from evaluation.types import REASONS, Attempt, AttemptStatus, Card, Case, Opinion
+from tests.evaluation.answers import answer
 from tests.evaluation.vendors import DECIDERS, KEY, KINDS, WRITERS, model, prompted
 from tests.fake_vendors import Vendors, running
 
@@ -509,3 +511,162 @@ def test_two_adapters_of_a_kind_share_well_under_two_fifths_of_their_lines() -> 
     for one, other in combinations((chat, claude, gemini, ollama, openai), 2):
         shared = lines(one) & lines(other)
         assert len(shared) < 0.4 * min(len(lines(one)), len(lines(other)))
+
+
+def chat_body(finish: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": answer()}, "finish_reason": finish}]}
+
+
+def gemini_body(finish: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    return {"candidates": [{"finishReason": finish, "content": {"parts": list(parts)}}]}
+
+
+def responses_body(**changes: Any) -> dict[str, Any]:
+    part = {"type": "output_text", "text": answer()}
+    output = [{"type": "reasoning", "summary": []}, {"type": "message", "content": [part]}]
+    return {"status": "completed", "output": output} | changes
+
+
+def claude_body(stop: str) -> dict[str, Any]:
+    thought = {"type": "thinking", "thinking": "hm"}
+    return {"content": [thought, {"type": "text", "text": answer()}], "stop_reason": stop}
+
+
+THOUGHT, SAID = {"text": "hm", "thought": True}, {"text": answer()}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "expected"),
+    [
+        ("openai", responses_body(), OK),
+        (
+            "openai",
+            responses_body(status="failed", error={"code": "server_error"}),
+            AttemptStatus.OVERLOADED,
+        ),
+        (
+            "openai",
+            responses_body(status="failed", error={"code": "rate_limit_exceeded"}),
+            AttemptStatus.RATE_LIMITED,
+        ),
+        (
+            "openai",
+            responses_body(status="failed", error={"code": "invalid_prompt"}),
+            AttemptStatus.BAD_REQUEST,
+        ),
+        ("openai", responses_body(status="queued"), INVALID),
+        (
+            "openai",
+            responses_body(status="incomplete", incomplete_details={"reason": "new"}),
+            INVALID,
+        ),
+        ("compatible", chat_body("stop"), OK),
+        ("compatible", chat_body(None), OK),
+        ("compatible", chat_body("tool_calls"), INVALID),
+        ("compatible", chat_body("error"), AttemptStatus.OVERLOADED),
+        ("gemini", gemini_body("STOP", THOUGHT, SAID), OK),
+        ("gemini", gemini_body("RECITATION", SAID), BLOCKED),
+        ("gemini", gemini_body("SOMETHING_NEW", SAID), INVALID),
+        ("gemini", {"promptFeedback": {"blockReason": "OTHER"}}, BLOCKED),
+        ("claude", claude_body("end_turn"), OK),
+        ("claude", claude_body("model_context_window_exceeded"), TRUNCATED),
+        ("claude", claude_body("pause_turn"), INVALID),
+        ("ollama", {"message": {"content": answer()}, "done": False}, INVALID),
+    ],
+)
+async def test_only_an_answer_that_ended_as_it_should_is_read(
+    name: str, body: Any, expected: AttemptStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "PAUSE_S", 0.0)
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, json=body))
+    asked = model(name, base_url="http://127.0.0.1:9", transport=transport)
+
+    opinion = await asked.evaluate(prompted())
+    await asked.close()
+
+    assert opinion.status is expected
+    assert (opinion.verdict is not None) == (expected is OK)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "-7"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after-ms": "1500", "retry-after": "7"}, 1.5),
+        (
+            {
+                "retry-after": "Thu, 15 Jan 2026 12:00:09 GMT",
+                "date": "Thu, 15 Jan 2026 12:00:00 GMT",
+            },
+            9.0,
+        ),
+    ],
+)
+async def test_the_wait_that_a_vendor_asks_for_is_read_in_all_its_forms(
+    headers: dict[str, str], wait_s: float | None
+) -> None:
+    requests: list[httpx2.Request] = []
+
+    def hear(request: httpx2.Request) -> httpx2.Response:
+        requests.append(request)
+        return httpx2.Response(529, headers=headers, json={})
+
+    asked = model("claude", transport=httpx2.MockTransport(hear), timeout_s=0.1)
+    opinion = await asked.evaluate(prompted())
+    await asked.close()
+
+    assert opinion.retry_after_s == wait_s
+    assert opinion.status is AttemptStatus.OVERLOADED
+
+
+def gzipped(content: bytes) -> Callable[[httpx2.Request], httpx2.Response]:
+    def answer_so(request: httpx2.Request) -> httpx2.Response:
+        headers = {"content-encoding": "gzip"}
+        return httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(content))
+
+    return answer_so
+
+
+async def test_a_packed_answer_is_unpacked_within_the_limit_or_refused() -> None:
+    packed = gzip.compress(json.dumps(claude_body("end_turn")).encode())
+    bomb = gzip.compress(b" " * 20_000_000)
+    found = []
+    for content in (packed, bomb, b"no gzip"):
+        asked = model("claude", transport=httpx2.MockTransport(gzipped(content)), timeout_s=5.0)
+        found.append((await asked.evaluate(prompted())).attempts[0].status)
+        await asked.close()
+
+    assert found == [OK, AttemptStatus.BAD_BODY, AttemptStatus.BAD_BODY]
+
+
+async def test_the_questions_of_a_decision_endpoint_name_every_choice() -> None:
+    openai = await body_of("openai decisions")
+    gemini = await body_of("gemini decisions", base_url="http://127.0.0.1:9")
+
+    target, advice, reason = openai["questions"]
+    assert target["type"] == "predicate"
+    assert "target before its stop" in target["instructions"]
+    assert [each["value"] for each in advice["choices"]] == ["FOLLOW_ENTER", "IGNORE"]
+    assert {each["value"] for each in reason["choices"]} == set(REASONS)
+    assert gemini["questions"]["target_first"]["type"] == "noul"
+    assert set(gemini["questions"]["advice"]["criteria"]) == {"FOLLOW_ENTER", "IGNORE"}
+    assert "42000" in openai["input"]
+
+
+@pytest.mark.parametrize("name", DECIDERS)
+async def test_the_confidence_of_an_endpoint_is_its_raw_probability(
+    vendors: Vendors, name: str
+) -> None:
+    opinion = await judged(vendors, name)
+
+    verdict = opinion.verdict
+    assert verdict is not None
+    chance = verdict.details["p_target_first"]
+    follows = verdict.action == "FOLLOW_ENTER"
+    assert verdict.confidence == pytest.approx(chance if follows else 1 - chance)
+    assert str(chance) in opinion.attempts[0].answer
+    assert verdict.size_pct == (pytest.approx(25 * chance, abs=0.01) if follows else 0.0)
