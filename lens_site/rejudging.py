@@ -82,6 +82,7 @@ def tables(totals: Totals) -> list[Table]:
         ("not answered yet", totals.pending),
         ("abstained now", totals.abstained),
         ("may remember the outcome", totals.contaminated),
+        ("not known whether it may", totals.contamination_unknown),
         ("same input, by its hash", totals.inputs_same),
         ("asked", totals.asked),
     ]
