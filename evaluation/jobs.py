@@ -30,6 +30,7 @@ EVALUATE = Stage(
     perform=perform,
     settle=services.record_opinion,
     late=services.record_late,
+    close=services.hang_up,
     give_up=services.fail_evaluation,
     deadline_s=settings.EVALUATE_DEADLINE_MS / 1000 + 2,
     concurrency=settings.EVALUATE_CONCURRENCY,

@@ -125,6 +125,12 @@ async def ask(assignment: Assignment) -> Opinion:
         return _abstention(AttemptStatus.TIMEOUT, reason, attempts)
 
 
+async def hang_up() -> None:
+    """Close what this event loop has open to vendors."""
+    for evaluator in evaluators().values():
+        await evaluator.close()
+
+
 def _pause_s(error: EvaluatorUnavailable, tries: int) -> float:
     if error.retry_after_s is not None:
         return error.retry_after_s

@@ -306,6 +306,7 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "django.request": {"filters": ["readiness"]},
         "httpx2": {"level": "WARNING"},
+        "google_genai": {"level": "WARNING"},
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }

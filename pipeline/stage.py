@@ -37,6 +37,7 @@ class Stage:
     left to do. ``perform`` may wait on the network and must not touch the database. ``settle``
     and ``give_up`` run inside the transaction that closes the work. ``late`` is told of work that
     was done after it had been taken over or closed; its result may be counted but not used.
+    ``close`` is awaited when the event loop has no more of the stage's work.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Stage:
     concurrency: int
     attempts_max: int
     late: Callable[[Claim, Any, Any, datetime], None] | None = None
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 def wired_stages() -> list[Stage]:

@@ -111,6 +111,7 @@ class Worker:
             renewer.cancel()
             await self._surviving(self._sign_off)
             await self._database.close()
+            await self._close_stages()
             queue.forget_worker(self.name)
             silence.join(timeout=0.1)
 
@@ -230,6 +231,11 @@ class Worker:
         if self._held:
             await self._database.run(services.give_back, list(self._held.values()))
         await self._database.run(services.forget, name=self.name)
+
+    async def _close_stages(self) -> None:
+        for stage in self._stages.values():
+            if stage.close is not None:
+                await stage.close()
 
     async def _drain(self) -> None:
         """Let running work end and be written down, within ``WORKER_STOP_S``."""

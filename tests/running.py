@@ -22,6 +22,8 @@ def run_stage(stage: Stage, *, limit: int = 1000) -> int:
     async def perform_all() -> list[Finished]:
         todo = [claim for claim in claims if claim.subject in works]
         results = await asyncio.gather(*(perform(stage, works[c.subject]) for c in todo))
+        if stage.close is not None:
+            await stage.close()
         return [
             Finished(stage, claim, works[claim.subject], result)
             for claim, result in zip(todo, results, strict=True)

@@ -70,6 +70,9 @@ class Evaluator(ABC):
         :raises Abstained: when there is no verdict to be had.
         """
 
+    async def close(self) -> None:  # noqa: B027  most have nothing to close
+        """Close what this event loop has open to a vendor."""
+
 
 @runtime_checkable
 class LanguageModel(Protocol):
