@@ -268,7 +268,7 @@ def _follow_up(
         calls=len(opinion.attempts),
         day=evaluation.reserved_on or now.date(),
     )
-    pipeline.at_end(spending.settle, bill)
+    pipeline.at_end(work=spending.settle, item=bill)
     if opinion.attempts:
         health = admission.Health(
             model=evaluation.model,
@@ -277,7 +277,7 @@ def _follow_up(
             reported=opinion.attempts[-1].model_reported,
             at=now,
         )
-        pipeline.at_end(admission.note, health)
+        pipeline.at_end(work=admission.note, item=health)
 
 
 def _forfeit(evaluations: Sequence[Evaluation], *, now: datetime) -> None:
@@ -291,7 +291,7 @@ def _forfeit(evaluations: Sequence[Evaluation], *, now: datetime) -> None:
                 calls=0,
                 day=evaluation.reserved_on or now.date(),
             )
-            pipeline.at_end(spending.settle, bill)
+            pipeline.at_end(work=spending.settle, item=bill)
 
 
 def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:

@@ -88,7 +88,7 @@ def record(
         lines.append(line)
 
 
-def at_end(work: Callable[[Sequence[Any]], None], item: Any) -> None:
+def at_end(*, work: Callable[[Sequence[Any]], None], item: Any) -> None:
     """Hand ``item`` to ``work``; inside :func:`trail` with its neighbours, before the commit.
 
     For rows that many transactions write: taken at the end, in one order, they are held briefly

@@ -136,7 +136,10 @@ def _plain(model_id: str) -> str:
 
 def _owner(base_url: str) -> str:
     address = base_url if "://" in base_url else f"//{base_url}"
-    host = (urlsplit(address).hostname or "").rstrip(".")
+    try:
+        host = (urlsplit(address).hostname or "").rstrip(".")
+    except ValueError:
+        return ""  # no address, so nobody can be called there
     for name, owner in HOSTS.items():
         if host == name or host.endswith(f".{name}"):
             return owner

@@ -154,7 +154,7 @@ def test_cost_tokens_and_prompt_stand_on_evaluation_and_decision(wire: Wire) -> 
     assert row.cost_usd == Attempt.objects.get().cost_usd == Decimal("0.003")
     assert row.reserved_usd is None
     assert row.model_version == "talker-1-0611"
-    assert account() == account("a") == (0, Decimal("0.003"), 1)
+    assert account() == account("a") == (Decimal(0), Decimal("0.003"), 1)
     meta = Decision.objects.get(model="a").model_meta
     assert meta["cost_usd"] == "0.003000"
     assert meta["tokens_used"] == 1100
@@ -294,7 +294,7 @@ def test_work_that_failed_for_good_counts_its_reservation_as_spent(wire: Wire) -
 
     services.fail_evaluation(run, GiveUp("the worker died three times"), NOON)
 
-    assert account() == (0, held, 0)
+    assert account() == (Decimal(0), held, 0)
     assert evaluation().reserved_usd is None
 
 
@@ -314,7 +314,7 @@ def test_calls_that_end_after_their_signal_are_written_down_and_not_used(wire: W
     row = evaluation()
     assert (row.status, row.verdict, row.cost_usd) == ("SKIPPED", None, Decimal("0.003"))
     assert Attempt.objects.get().number == 1
-    assert account() == (0, Decimal("0.003"), 1)
+    assert account() == (Decimal(0), Decimal("0.003"), 1)
     assert not Decision.objects.exists()
 
 
@@ -332,7 +332,7 @@ def test_two_workers_that_called_for_one_evaluation_leave_all_their_calls(wire: 
 
     assert list(Attempt.objects.order_by("number").values_list("number", flat=True)) == [1, 2]
     assert evaluation().cost_usd == Decimal("0.006")
-    assert account() == (0, Decimal("0.006"), 2)
+    assert account() == (Decimal(0), Decimal("0.006"), 2)
 
 
 def test_recorded_calls_cost_nothing_and_reserve_nothing(wire: Wire, settings: Settings) -> None:

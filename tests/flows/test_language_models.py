@@ -125,7 +125,7 @@ def test_eight_models_judge_one_signal_and_every_cent_is_known(
     paid = Attempt.objects.aggregate(paid=Sum("cost_usd"))["paid"]
     assert paid == bill(vendors) > 0
     together = Spend.objects.get(model=ALL_MODELS)
-    assert (together.reserved_usd, together.spent_usd, together.calls) == (0, paid, 8)
+    assert (together.reserved_usd, together.spent_usd, together.calls) == (Decimal(0), paid, 8)
     tally = decisions.get(model="jury").jury
     assert tally is not None
     assert 0.0 <= tally["disagreement"] <= 0.5
