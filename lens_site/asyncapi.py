@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from decisions.parsing import FIELDS, TYPES
 from decisions.serializers import DecisionAnswer
 
 REF = "#/components/schemas/{model}"
@@ -30,21 +29,35 @@ class Auth(Message):
     api_key: str
 
 
+Words = str | list[str]
+Kind = Literal["decision", "abstention", "signal_status"]
+
+
+class WantedFilters(Message):
+    """What to hear of; ``origin`` is LIVE unless DEMO is asked for."""
+
+    model: Words | None = None
+    symbol: Words | None = None
+    event_type: Words | None = None
+    decision: Words | None = None
+    source: Words | None = None
+    origin: Words | None = None
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class Subscribe(Message):
     """What to hear from now on; replaces the subscription before it.
 
-    A filter's value is a text or a list of texts; ``min_confidence`` is a number from 0 to 1.
-    ``origin`` is LIVE unless DEMO is asked for. ``after_seq`` replays what is stored first.
+    ``after_seq`` replays what is stored first.
     """
 
     action: Literal["subscribe"]
-    filters: dict[str, Any] = Field(
-        default_factory=dict,
+    filters: WantedFilters = Field(
+        default_factory=WantedFilters,
         examples=[{"model": "jury", "symbol": ["BTC", "ETH"], "min_confidence": 0.6}],
-        description=f"any of: {', '.join(FIELDS)}",
     )
     after_seq: Annotated[int, Field(ge=0)] | None = None
-    types: list[Literal["decision", "abstention", "signal_status"]] = ["decision"]
+    types: list[Kind] = ["decision"]
 
 
 class Unsubscribe(Message):
@@ -230,7 +243,7 @@ def _operation(action: str, models: tuple[type[Message], ...]) -> dict[str, Any]
 def _prose() -> str:
     codes = "; ".join(f"{code}: {meaning}" for code, meaning in CLOSE_CODES.items())
     return (
-        f"Message types to subscribe to: {', '.join(TYPES)}. Close codes: {codes}."
+        f"Message types to subscribe to: {', '.join(get_args(Kind))}. Close codes: {codes}."
         " Recommendations only; Lens places no trades."
     )
 

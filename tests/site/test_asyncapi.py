@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from django.test import Client
 
 from decisions import consumers
-from lens_site.asyncapi import CLOSE_CODES, HEARD, SENT, description
+from decisions.parsing import FIELDS, TYPES
+from lens_site.asyncapi import CLOSE_CODES, HEARD, SENT, Kind, WantedFilters, description
 
 
 @pytest.fixture
@@ -49,6 +50,11 @@ def test_every_close_code_of_the_socket_is_explained() -> None:
     }
 
     assert set(CLOSE_CODES) == used
+
+
+def test_the_filters_and_kinds_are_those_that_the_socket_takes() -> None:
+    assert set(WantedFilters.model_fields) == set(FIELDS)
+    assert set(get_args(Kind)) == set(TYPES)
 
 
 def test_the_document_is_plain_json() -> None:
