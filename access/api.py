@@ -27,9 +27,9 @@ from access.serializers import (
     TicketView,
     key_json,
     parse_body,
-    time_text,
 )
 from access.types import Identity, Scope
+from pipeline.parsing import time_text
 from pipeline.types import InvalidRequest
 
 BODY_MAX_BYTES = 16 * 1024

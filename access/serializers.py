@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -12,6 +12,7 @@ from access.models import ApiKey
 from access.parsing import network
 from access.queries import key_status
 from access.types import KeyDraft, KeyStatus, Scope
+from pipeline.parsing import time_text
 from pipeline.types import FieldError, InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -156,11 +157,6 @@ def key_json(key: ApiKey, *, now: datetime) -> dict[str, Any]:
         "last_used_at": time_text(key.last_used_at),
         "last_used_address": key.last_used_address,
     }
-
-
-def time_text(at: datetime | None) -> str | None:
-    """Return a time as clients read it."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _field_errors(faults: Iterable[Any]) -> tuple[FieldError, ...]:

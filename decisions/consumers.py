@@ -47,8 +47,8 @@ from decisions.serializers import (
     connected_message,
     error_message,
     message_text,
-    time_text,
 )
+from pipeline.parsing import time_text
 from pipeline.types import FieldError, LensError
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from decisions.feed import Wording
 from decisions.models import Decision
 from decisions.queries import Notice
-from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX
+from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, time_text
 from pipeline.types import FieldError
 
 SIMULATED = "SIMULATED"
@@ -223,11 +223,6 @@ def error_message(*, code: str, message: str, errors: Sequence[FieldError] = ())
 def message_text(message: dict[str, Any]) -> str:
     """Return a message as JSON text."""
     return orjson.dumps(message).decode()
-
-
-def time_text(at: datetime | None) -> str | None:
-    """Return a time as clients see it: UTC, RFC 3339, ``Z``."""
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 WORDING = Wording(decision=decision_message, notice=notice_message)

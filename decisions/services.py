@@ -176,7 +176,10 @@ def _flags(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _conclude(signal: Signal, enrichment: Enrichment, *, now: datetime) -> None:
-    """Close the judging of a signal: every model has decided or abstained."""
+    """Close the judging of a signal: every model has decided or abstained.
+
+    A replayed signal that nobody could judge is a finding, not work for an operator.
+    """
     pipeline.skip_runs(trace=signal.event_id, reason="all models answered", stages=[STAGE])
     votes = _convene(signal, enrichment, now=now)
     if votes:
@@ -193,10 +196,11 @@ def _conclude(signal: Signal, enrichment: Enrichment, *, now: datetime) -> None:
         return
     causes = deliberation.list_abstentions(signal=signal)
     reason = "no model gave a verdict: " + "; ".join(causes)
-    run = StageRun(
-        stage=STAGE, subject=signal.event_id, trace=signal.event_id, run=signal.run, attempts=1
-    )
-    pipeline.bury(run=run, result=GiveUp(reason, code="NO_VERDICT"), at=now)
+    if signal.origin != Origin.REPLAY:
+        run = StageRun(
+            stage=STAGE, subject=signal.event_id, trace=signal.event_id, run=signal.run, attempts=1
+        )
+        pipeline.bury(run=run, result=GiveUp(reason, code="NO_VERDICT"), at=now)
     kill(signal=signal, code="NO_VERDICT", reason=reason, now=now)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from evaluation.models import Attempt, Evaluation
+from pipeline.parsing import time_text
 
 
 class AttemptAnswer(BaseModel):
@@ -63,7 +64,7 @@ def evaluation_json(evaluation: Evaluation, *, with_texts: bool) -> dict[str, An
         "reason": evaluation.reason,
         "verdict": evaluation.verdict,
         "latency_ms": evaluation.latency_ms,
-        "finished_at": _text(evaluation.finished_at),
+        "finished_at": time_text(evaluation.finished_at),
         "attempts": [
             _attempt_json(attempt, with_texts=with_texts) for attempt in evaluation.attempts.all()
         ],
@@ -76,12 +77,8 @@ def _attempt_json(attempt: Attempt, *, with_texts: bool) -> dict[str, Any]:
         for name in AttemptAnswer.model_fields
         if name not in {"prompt", "answer"}
     }
-    shown["started_at"] = _text(attempt.started_at)
+    shown["started_at"] = time_text(attempt.started_at)
     shown["cost_usd"] = None if attempt.cost_usd is None else str(attempt.cost_usd)
     if with_texts:
         shown |= {"prompt": attempt.prompt, "answer": attempt.answer}
     return shown
-
-
-def _text(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -20,7 +20,7 @@ from launcher.terminal import Stop
 SYSTEM_PLACES: Final = ("/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt")
 USER: Final = "lens"
 START_WITHIN_S: Final = 30.0
-SPEED_OVER_SAFETY: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+SPEED_OVER_SAFETY: Final = ("fsync=off", "full_page_writes=off")
 
 
 class PostgresFailed(Stop):

@@ -26,10 +26,10 @@ from lens_site import rerun_diff
 from pipeline import queries as pipeline
 from pipeline import services as conveyor
 from pipeline.models import DeadLetter
-from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query
+from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query, time_text
 from pipeline.types import NotFound
 from signals.api import StrictJson, find_signal, timeline_json
-from signals.serializers import SignalSummary, signal_json, time_text
+from signals.serializers import SignalSummary, signal_json
 
 
 def root(request: HttpRequest) -> HttpResponseRedirect:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from django.conf import settings
@@ -62,9 +63,9 @@ def check_secrets(**_: object) -> list[CheckMessage]:
 
 
 @register(Tags.database)
-def check_durability(**_: object) -> list[CheckMessage]:
+def check_durability(databases: Sequence[str] | None = None, **_: object) -> list[CheckMessage]:
     """Refuse a PostgreSQL that confirms what a power cut could still take."""
-    if connection.vendor != "postgresql":
+    if not databases or connection.vendor != "postgresql":
         return []
     try:
         with connection.cursor() as cursor:

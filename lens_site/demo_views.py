@@ -17,7 +17,7 @@ from decisions.types import JURY
 from evaluation.types import Action
 from lens_site.demonstration import SIMULATED, Answer, Row, Tally
 from lens_site.terminal import Style, Terminal, in_ms
-from signals.serializers import time_text
+from pipeline.parsing import time_text
 from signals.types import Direction, SignalStatus
 
 PENDING = "·"

@@ -16,6 +16,7 @@ from decisions import queries as decisions
 from pipeline import queries as pipeline
 from pipeline import queue
 from pipeline.models import Heartbeat
+from pipeline.parsing import time_text
 from signals import queries as signals
 
 Check = dict[str, Any]
@@ -25,7 +26,7 @@ def health(request: HttpRequest) -> JsonResponse:
     """Answer as long as this process runs."""
     del request
     return JsonResponse(
-        {"status": "ok", "version": settings.VERSION, "time": _text(datetime.now(UTC))}
+        {"status": "ok", "version": settings.VERSION, "time": time_text(datetime.now(UTC))}
     )
 
 
@@ -43,7 +44,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     ok = all(check["ok"] for name, check in checks.items() if name != "redis")
     body = {
         "status": "ready" if ok else "not ready",
-        "time": _text(now),
+        "time": time_text(now),
         "checks": checks,
         "work": _checked(lambda: _work(now=now)) if checks["database"]["ok"] else None,
         "models": list(settings.AI_MODELS),
@@ -108,7 +109,3 @@ def _work(*, now: datetime) -> Check:
         "dead_letters_open": pipeline.count_open_letters(),
         "head_seq": decisions.get_head(),
     }
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
-from lens_site import errors, health, pages
+from lens_site import asyncapi, errors, health, pages
 from lens_site.api import root
 
 PUBLIC: dict[str, list[Any]] = {
@@ -38,6 +38,7 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", **PUBLIC)),
     path("api/redoc", SpectacularRedocView.as_view(url_name="schema", **PUBLIC)),
+    path("api/asyncapi", asyncapi.document),
     path("admin/", admin.site.urls),
     re_path(r"^api(/.*)?$", errors.not_found),
 ]

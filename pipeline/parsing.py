@@ -1,10 +1,11 @@
-"""Reading what clients send in queries: validated filters and opaque cursors; pure."""
+"""What the HTTP doors share: filters, cursors and times as text; pure."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -55,3 +56,8 @@ def read_cursor(cursor: str) -> int:
         text = "is out of range"
         raise InvalidRequest(text, (FieldError("cursor", "invalid", text),))
     return key
+
+
+def time_text(at: datetime | None) -> str | None:
+    """Return a time as clients see it: UTC, RFC 3339, ``Z``."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

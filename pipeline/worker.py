@@ -96,19 +96,20 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped."""
         bells, silence = self._hear_bells()
-        settler = asyncio.create_task(self._settle_forever())
-        beater = asyncio.create_task(self._beat_forever())
-        renewer = asyncio.create_task(self._renew_forever())
+        beside = [
+            asyncio.create_task(loop())
+            for loop in (self._settle_forever, self._beat_forever, self._renew_forever)
+        ]
         try:
             while not self._stopping.is_set():
+                _raise_what_ended(beside)
                 if await self._surviving(self._claim_what_fits):
                     await self._sleep()
         finally:
             bells.set()
             await self._drain()
-            settler.cancel()
-            beater.cancel()
-            renewer.cancel()
+            for task in beside:
+                task.cancel()
             await self._surviving(self._sign_off)
             await self._database.close()
             await self._close_stages()
@@ -265,3 +266,10 @@ class Worker:
             await asyncio.sleep(AFTER_DATABASE_FAULT_S)
             return False
         return True
+
+
+def _raise_what_ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Let a loop that broke down take the worker with it: a new one is started at once."""
+    for task in tasks:
+        if task.done():
+            task.result()

@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 from access.auth import identity_of, scope
 from access.types import Scope
 from pipeline import queries as pipeline
-from pipeline.parsing import parse_query, read_cursor, write_cursor
+from pipeline.parsing import parse_query, read_cursor, time_text, write_cursor
 from pipeline.types import FieldError, InvalidRequest, LensError, NotFound
 from signals import queries, services
 from signals.models import Signal
@@ -35,7 +35,6 @@ from signals.serializers import (
     SignalStanding,
     ValidationAnswer,
     signal_json,
-    time_text,
 )
 from signals.types import Receipt, SignalStatus, Submission
 

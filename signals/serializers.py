@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX
+from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, time_text
 from signals.models import Signal
 from signals.parsing import SignalBody
 
@@ -133,11 +133,6 @@ class SignalStanding(BaseModel):
     reason: dict[str, Any]
     received_at: datetime
     duration_ms: int
-
-
-def time_text(at: datetime | None) -> str | None:
-    """Return a time as clients see it: UTC, RFC 3339, ``Z``."""
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def price_text(price: Any) -> str | None:

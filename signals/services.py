@@ -13,6 +13,7 @@ from django.db.models import F
 
 from pipeline import services as pipeline
 from pipeline.models import DeadLetter
+from pipeline.parsing import time_text
 from pipeline.types import Overloaded
 from signals import queries
 from signals.models import Replay, Signal
@@ -215,8 +216,8 @@ def expire(*, event_id: UUID, now: datetime) -> bool:
         signal = Signal.objects.select_for_update().get(event_id=event_id)
         reason = {
             "gate": "validity",
-            "limit": _text(signal.expires_at),
-            "value": _text(now),
+            "limit": time_text(signal.expires_at),
+            "value": time_text(now),
             "unit": "time",
         }
         moved = advance(
@@ -231,10 +232,6 @@ def expire(*, event_id: UUID, now: datetime) -> bool:
                 trace=event_id, verb="EXPIRED", actor="lens", at=now, run=signal.run, **reason
             )
     return moved
-
-
-def _text(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def start_replay(

@@ -128,7 +128,16 @@ def make_decision(signal: Signal | None = None, **changes: Any) -> Decision:
         "confidence_raw": 0.75,
         "size_pct": 10.0,
         "reasons": ["bullish_trend"],
-        "model_meta": {"model_name": "ensemble", "status": "SUCCESS"},
+        "model_meta": {
+            "model_name": "ensemble",
+            "model_version": "ensemble-1",
+            "latency_ms": 0.2,
+            "status": "SUCCESS",
+            "tokens_used": None,
+            "cost_usd": None,
+            "prompt_version": None,
+            "prompt_hash": None,
+        },
         "evaluated_at": signal.received_at + timedelta(seconds=1),
     }
     return Decision.objects.create(**(values | changes))

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any, Union
 
 import orjson
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
+from pydantic import Field, TypeAdapter
 
 from decisions.routing import websocket_urlpatterns
+from lens_site.asyncapi import HEARD, Message
 
 Header = tuple[bytes, bytes]
+
+DESCRIBED: TypeAdapter[Message] = TypeAdapter(
+    Annotated[Union[HEARD], Field(discriminator="type")]  # type: ignore[arg-type]  # noqa: UP007
+)
+"""Every message that any test hears must be as the AsyncAPI document describes it."""
 
 
 class Closed(Exception):
@@ -48,6 +55,7 @@ class Subscriber(WebsocketCommunicator):  # type: ignore[misc]
         if output["type"] == "websocket.close":
             raise Closed(output["code"])
         message: dict[str, Any] = orjson.loads(output["text"])
+        DESCRIBED.validate_python(message)
         return message
 
     async def subscribe(self, **wanted: object) -> dict[str, Any]:

@@ -149,6 +149,15 @@ def test_a_signal_that_nobody_judged_is_dead_with_every_cause(signal: Signal) ->
     assert AuditEvent.objects.filter(trace=signal.event_id, verb="DEAD").count() == 1
 
 
+def test_a_replayed_signal_that_nobody_judged_leaves_no_dead_letter(signal: Signal) -> None:
+    Signal.objects.filter(id=signal.id).update(origin=Origin.REPLAY)
+    for model in ("a", "b", "c"):
+        answer(signal, model, None)
+
+    assert status_of(signal) == SignalStatus.DEAD
+    assert not DeadLetter.objects.exists()
+
+
 def test_an_answer_after_the_signals_end_changes_nothing(signal: Signal) -> None:
     Signal.objects.filter(id=signal.id).update(status=SignalStatus.EXPIRED)
 

@@ -181,6 +181,22 @@ async def test_a_living_worker_keeps_its_work_beyond_the_lease(
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_a_worker_whose_heart_stops_ends_instead_of_going_on_unseen(
+    redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WORKER_POLL_MS = 20
+
+    def stop_beating(**_: Any) -> None:
+        raise ZeroDivisionError("heart")
+
+    monkeypatch.setattr(services, "beat", stop_beating)
+    worker = Worker(stages=[Errand().stage], name="w")
+
+    with pytest.raises(ZeroDivisionError, match="heart"):
+        await worker.run()
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_suspect_work_runs_alone(redis_url: str) -> None:
     errand = Errand(pause_s=0.05)
     suspects = await sync_to_async(open_errands)(3)
