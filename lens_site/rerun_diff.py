@@ -19,8 +19,7 @@ from evaluation.models import Evaluation, Rerun
 from evaluation.rerunning import REQUESTED, payload_sha256
 from evaluation.types import EvaluationStatus
 from pipeline import queries as pipeline
-from pipeline.parsing import read_cursor, write_cursor
-from signals.serializers import time_text
+from pipeline.parsing import read_cursor, time_text, write_cursor
 
 CHUNK = 500  # signals compared at a time
 ABSTAINED = "ABSTAINED"

@@ -1,0 +1,107 @@
+"""A private desk for measurements: Redis, a fresh database, workers, a conductor, fake vendors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from launcher.environment import redis_url, sqlite_url
+from launcher.redis_server import bundled_binary, ping, system_binary
+
+ROOT = Path(__file__).resolve().parents[1]
+STARTS_WITHIN_S = 30.0
+
+
+class NoRedis(RuntimeError):
+    """There is no Redis server to measure with."""
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody holds at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def desk(variables: Mapping[str, str], *, workers: int) -> Iterator[dict[str, str]]:
+    """Run a desk without web while the block runs; yields its environment."""
+    binary = system_binary() or bundled_binary(Path(sys.executable))
+    if binary is None:
+        raise NoRedis("install redis-server, or use Linux x86_64 with the bundled one")
+    with tempfile.TemporaryDirectory(prefix="lens-bench-") as name:
+        folder = Path(name)
+        environment = {
+            **os.environ,
+            "LENS_VAR_DIR": name,
+            "DATABASE_URL": os.environ.get("DATABASE_URL", sqlite_url(folder / "lens.sqlite3")),
+            "REDIS_URL": redis_url(folder / "redis.sock"),
+            "DJANGO_SETTINGS_MODULE": "lens_site.settings",
+            "LOG_LEVEL": "WARNING",
+            **variables,
+        }
+        programs = [_redis(binary.path, folder)]
+        try:
+            _manage(environment, "migrate", "--noinput", "--verbosity", "0").check_returncode()
+            programs += [_start(environment, "run_worker") for _ in range(workers)]
+            programs.append(_start(environment, "run_conductor"))
+            yield environment
+        finally:
+            for program in reversed(programs):
+                program.terminate()
+                program.wait(timeout=30)
+
+
+@contextmanager
+def fake_vendors(*, latency_ms: int) -> Iterator[str]:
+    """Run the scripted vendors in a process of their own; yields their address."""
+    port = free_port()
+    command = [sys.executable, "manage.py", "fake_llm", "--port", str(port)]
+    program = subprocess.Popen(
+        [*command, "--latency-ms", str(latency_ms)], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    try:
+        _until_listening(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        program.terminate()
+        program.wait(timeout=10)
+
+
+def _until_listening(port: int) -> None:
+    end = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listens on port {port}")
+
+
+def _redis(binary: Path, folder: Path) -> subprocess.Popen[bytes]:
+    sock = folder / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(sock), "--save", "", "--dir", str(folder)]
+    program = subprocess.Popen([str(binary), *options], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + STARTS_WITHIN_S
+    while not ping(sock).startswith(b"+PONG"):
+        if time.monotonic() > end:
+            raise NoRedis("Redis did not start")
+        time.sleep(0.02)
+    return program
+
+
+def _start(environment: Mapping[str, str], command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "manage.py", command], cwd=ROOT, env=environment)
+
+
+def _manage(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, check=False
+    )

@@ -1,0 +1,194 @@
+"""What Lens adds to the vendors' own time, and how many calls wait at once in one worker.
+
+Run it with ``.venv/bin/python -m benchmarks.language_models [--json]``. Every figure is a ratio
+or an overhead against the fake vendors' own latency in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from benchmarks.desk import ROOT, desk, fake_vendors
+
+LATENCY_MS = 2_000
+MODELS = 4
+AT_ONCE = 200
+SLOW_PER_MIN, FAST_PER_MIN = 60, 600
+SECONDS = 30
+WARM_UP = 5
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--part", choices=["submit", "report"], help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--pause-s", type=float, default=0.0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        _inside(options)
+        return
+    figures = measure()
+    sys.stdout.write(json.dumps(figures) + "\n" if options.json else table(figures))
+
+
+def measure() -> dict[str, Any]:
+    """Return every figure of one run."""
+    with fake_vendors(latency_ms=LATENCY_MS) as vendors:
+        environment = model_environment(vendors, count=MODELS)
+        with desk(environment, workers=1) as running:
+            crowd = _part(running, "submit", count=AT_ONCE // MODELS)
+        slow = _paced(environment, per_min=SLOW_PER_MIN)
+        fast = _paced(environment, per_min=FAST_PER_MIN)
+    return {
+        "vendor_latency_ms": LATENCY_MS,
+        "models": MODELS,
+        "at_once": crowd,
+        f"at_{SLOW_PER_MIN}_per_min": slow,
+        f"at_{FAST_PER_MIN}_per_min": fast,
+    }
+
+
+def model_environment(vendors: str, *, count: int) -> dict[str, str]:
+    """Return the variables that make ``count`` models of an OpenAI-compatible server."""
+    names = [f"m{number}" for number in range(count)]
+    variables = {
+        "AI_MODELS": ",".join(names),
+        "PROVIDER_PRIMARY": "simulated",
+        "MAX_PRICE_DRIFT_BPS": "1000000",
+        "JURY_DEADLINE_MS": "9000",
+        "LLM_BUDGET_USD_PER_DAY": "1000",
+    }
+    for name in names:
+        prefix = f"MODEL_{name.upper()}"
+        variables |= {
+            f"{prefix}_PROVIDER": "compatible",
+            f"{prefix}_BASE_URL": f"{vendors}/v1",
+            f"{prefix}_MODEL_ID": f"bench-{name}",
+            f"{prefix}_API_KEY": "none",
+            f"{prefix}_TIMEOUT_MS": "8000",
+        }
+    return variables
+
+
+def _paced(environment: dict[str, str], *, per_min: int) -> dict[str, Any]:
+    with desk(environment, workers=1) as running:
+        return _part(running, "submit", count=per_min * SECONDS // 60, pause_s=60 / per_min)
+
+
+def _part(
+    environment: dict[str, str], part: str, *, count: int, pause_s: float = 0.0
+) -> dict[str, Any]:
+    """Run the measuring half in a process of its own, with the desk's environment."""
+    command = [sys.executable, "-m", "benchmarks.language_models", "--part", part]
+    command += ["--count", str(count), "--pause-s", str(pause_s)]
+    answer = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
+    figures: dict[str, Any] = json.loads(answer.stdout)
+    return figures
+
+
+def _inside(options: argparse.Namespace) -> None:
+    """Submit signals at a pace, wait for the last decision, and print what Lens added."""
+    import django
+
+    django.setup()
+    from signals import services
+    from signals.types import Direction, EventType, SignalDraft, Submission
+
+    def submit(source: str, number: int) -> None:
+        now = datetime.now(UTC)
+        draft = SignalDraft(
+            event_type=EventType.OPEN_SIGNAL,
+            symbol="BTC",
+            symbol_given="BTC",
+            direction=Direction.LONG,
+            entry_price=Decimal(65_000),
+            size=Decimal(1),
+            liquidation_price=None,
+            ts_utc=now,
+            source=source,
+        )
+        owner = f"bench-{number}"
+        services.submit_signals(submissions=[Submission(draft=draft, owner=owner)], now=now)
+
+    for number in range(WARM_UP):
+        submit("warm-up", number)
+    _wait_for(source="warm-up", signals=WARM_UP)
+    started = time.perf_counter()
+    for number in range(options.count):
+        submit("bench", number)
+        time.sleep(max(0.0, (number + 1) * options.pause_s - (time.perf_counter() - started)))
+    _wait_for(source="bench", signals=options.count)
+    sys.stdout.write(json.dumps(_figures(expected=options.count)))
+
+
+def _wait_for(*, source: str, signals: int) -> None:
+    from decisions.models import Decision
+
+    end = time.monotonic() + 60
+    rows = Decision.objects.filter(source=source, published_at__isnull=False)
+    while rows.exclude(model="jury").count() < signals * MODELS and time.monotonic() < end:
+        time.sleep(0.2)
+
+
+def _figures(*, expected: int) -> dict[str, Any]:
+    from decisions.models import Decision
+    from evaluation.models import Attempt
+    from pipeline.models import Heartbeat
+
+    rows = Decision.objects.filter(source="bench", published_at__isnull=False)
+    added, begins, ends = [], [], []
+    for row in rows.exclude(model="jury").select_related("signal"):
+        attempt = Attempt.objects.get(
+            evaluation__signal=row.signal, evaluation__model=row.model, status="ok"
+        )
+        whole = row.published_at - row.signal.received_at  # type: ignore[operator]
+        added.append(whole / timedelta(milliseconds=1) - LATENCY_MS)
+        begins.append(attempt.started_at)
+        ends.append(attempt.started_at + timedelta(milliseconds=attempt.latency_ms))
+    span_ms = (max(ends) - min(begins)) / timedelta(milliseconds=1)
+    worker = Heartbeat.objects.get(kind="worker")
+    return {
+        "decisions": len(added),
+        "expected": expected * MODELS,
+        "added_p50_ms": _share(added, 0.50),
+        "added_p95_ms": _share(added, 0.95),
+        "calls_span_against_one": round(span_ms / LATENCY_MS, 3),
+        "worker_peak_rss_mb": _rss_mb(int(worker.name.rpartition("-")[2])),
+    }
+
+
+def _share(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1)
+
+
+def _rss_mb(pid: int) -> float | None:
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return None
+    lines = status.read_text(encoding="ascii").splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM"))
+    return round(int(peak.split()[1]) / 1024, 1)
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Return the figures as text."""
+    lines = [f"vendor latency {figures['vendor_latency_ms']} ms, {figures['models']} models"]
+    for name, part in figures.items():
+        if isinstance(part, dict):
+            lines += ["", name, *(f"  {key:<24}{value}" for key, value in part.items())]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
