@@ -22,6 +22,7 @@ from evaluation.types import Action, EvaluationStatus
 from pipeline import queue
 from pipeline import services as pipeline
 from pipeline.models import StageRun
+from pipeline.parsing import decimal_text
 from pipeline.types import Claim, GiveUp
 from signals import services as signals
 from signals.models import Signal
@@ -157,7 +158,7 @@ def _meta(evaluation: Evaluation, attempt: Attempt | None) -> dict[str, Any]:
         "latency_ms": round(evaluation.latency_ms or 0.0, 3),
         "status": "SUCCESS",
         "tokens_used": total_tokens(evaluation=evaluation) if is_language else None,
-        "cost_usd": None if evaluation.cost_usd is None else str(evaluation.cost_usd),
+        "cost_usd": decimal_text(evaluation.cost_usd),
         "prompt_version": (attempt and attempt.prompt_version) or None,
         "prompt_hash": (attempt and attempt.prompt_sha256) or None,
         "grounding_score": evaluation.grounding_score,

@@ -40,9 +40,9 @@ class Evaluation(models.Model):
     latency_ms = models.FloatField(null=True)
     grounding_score = models.FloatField(null=True)
     ungrounded = models.JSONField(default=list)
-    reserved_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True)
+    reserved_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
     reserved_on = models.DateField(null=True)
-    cost_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True)
+    cost_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
 
@@ -75,7 +75,7 @@ class Rerun(models.Model):
     prompt_name = models.CharField(max_length=64, blank=True, default="")
     prompt_version = models.PositiveIntegerField(null=True)
     signals = models.PositiveIntegerField()
-    estimate_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True)
+    estimate_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
     created_at = models.DateTimeField()
     created_by = models.CharField(max_length=100)
 
@@ -186,8 +186,8 @@ class Spend(models.Model):
 
     day = models.DateField()
     model = models.CharField(max_length=64)
-    reserved_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
-    spent_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
+    reserved_usd = models.DecimalField(max_digits=20, decimal_places=10, default=0)
+    spent_usd = models.DecimalField(max_digits=20, decimal_places=10, default=0)
     calls = models.PositiveIntegerField(default=0)
 
     class Meta:
@@ -220,7 +220,7 @@ class Attempt(models.Model):
     tokens_cached = models.PositiveIntegerField(null=True)
     tokens_out = models.PositiveIntegerField(null=True)
     tokens_reasoning = models.PositiveIntegerField(null=True)
-    cost_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True)
+    cost_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
 
     class Meta:
         constraints = [

@@ -253,7 +253,7 @@ def _estimate(
         calls=calls,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
-        usd=usd.quantize(spending.MICRO),
+        usd=usd.quantize(spending.EXACT),
         worst_usd=sum((each for each in most if each is not None), Decimal(0)),
         left_usd=_left(day),
     )

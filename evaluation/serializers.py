@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from evaluation.models import Attempt, Evaluation
-from pipeline.parsing import time_text
+from pipeline.parsing import decimal_text, time_text
 
 
 class AttemptAnswer(BaseModel):
@@ -78,7 +78,7 @@ def _attempt_json(attempt: Attempt, *, with_texts: bool) -> dict[str, Any]:
         if name not in {"prompt", "answer"}
     }
     shown["started_at"] = time_text(attempt.started_at)
-    shown["cost_usd"] = None if attempt.cost_usd is None else str(attempt.cost_usd)
+    shown["cost_usd"] = decimal_text(attempt.cost_usd)
     if with_texts:
         shown |= {"prompt": attempt.prompt, "answer": attempt.answer}
     return shown

@@ -17,7 +17,7 @@ from django.db.models import F
 from evaluation.models import Evaluation, Price, Spend
 from evaluation.types import ALL_MODELS, Attempt, AttemptStatus
 
-MICRO = Decimal("0.000001")
+EXACT = Decimal("0.0000000001")
 PER_MILLION = Decimal(1_000_000)
 NOTHING = Decimal(0)
 CHARS_PER_TOKEN = 2  # fewer than any text of ours has, so that a reservation is not too small
@@ -71,7 +71,7 @@ def cost_of(attempt: Attempt, prices: Prices) -> Decimal | None:
         + cached * cached_usd
         + attempt.tokens_out * price.output_usd
     )
-    return (total / PER_MILLION).quantize(MICRO)
+    return (total / PER_MILLION).quantize(EXACT)
 
 
 def worst_case(*, price: Price | None, characters: int, max_tokens: int) -> Decimal | None:
@@ -81,7 +81,7 @@ def worst_case(*, price: Price | None, characters: int, max_tokens: int) -> Deci
     tokens_in = CALLS_MAX * (characters // CHARS_PER_TOKEN + 1)
     tokens_in += (CALLS_MAX - 1) * (max_tokens + COMPLAINT_TOKENS)
     total = tokens_in * price.input_usd + ANSWERS_MAX * max_tokens * price.output_usd
-    return (total / PER_MILLION).quantize(MICRO, rounding=ROUND_UP)
+    return (total / PER_MILLION).quantize(EXACT, rounding=ROUND_UP)
 
 
 def total(attempts: Sequence[Attempt], costs: Sequence[Decimal | None]) -> Decimal | None:
@@ -106,7 +106,7 @@ def payable(
     A call of which no usage is known may have been billed all the same: it counts as its share
     of what was reserved.
     """
-    share = NOTHING if reserved is None else (reserved / CALLS_MAX).quantize(MICRO)
+    share = NOTHING if reserved is None else (reserved / CALLS_MAX).quantize(EXACT)
     return sum(
         (
             cost if cost is not None else NOTHING if attempt.status in UNBILLED else share

@@ -19,7 +19,7 @@ from evaluation.models import Evaluation, Rerun
 from evaluation.rerunning import REQUESTED, payload_sha256
 from evaluation.types import EvaluationStatus
 from pipeline import queries as pipeline
-from pipeline.parsing import read_cursor, time_text, write_cursor
+from pipeline.parsing import decimal_text, read_cursor, time_text, write_cursor
 
 CHUNK = 500  # signals compared at a time
 ABSTAINED = "ABSTAINED"
@@ -111,7 +111,7 @@ class Difference:
             "input_same": self.is_input_same,
             "grounding_score": self.evaluation.grounding_score,
             "latency_ms": self.evaluation.latency_ms,
-            "cost_usd": None if cost is None else str(cost),
+            "cost_usd": decimal_text(cost),
         }
 
 
@@ -147,7 +147,7 @@ class Totals:
             "contaminated": self.contaminated,
             "contamination_unknown": self.contamination_unknown,
             "inputs_same": self.inputs_same,
-            "cost_usd": str(self.cost_usd),
+            "cost_usd": decimal_text(self.cost_usd),
             "unpriced": self.unpriced,
             "pairs": [
                 {"before": before, "after": after, "signals": count}

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -61,3 +62,8 @@ def read_cursor(cursor: str) -> int:
 def time_text(at: datetime | None) -> str | None:
     """Return a time as clients see it: UTC, RFC 3339, ``Z``."""
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def decimal_text(value: Decimal | None) -> str | None:
+    """Return a price or an amount as clients see it: plain, without needless zeros."""
+    return None if value is None else f"{value.normalize():f}"

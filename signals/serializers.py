@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, time_text
+from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, decimal_text, time_text
 from signals.models import Signal
 from signals.parsing import SignalBody
 
@@ -135,11 +135,6 @@ class SignalStanding(BaseModel):
     duration_ms: int
 
 
-def price_text(price: Any) -> str | None:
-    """Return a stored price as a decimal string without needless zeros."""
-    return None if price is None else f"{price.normalize():f}"
-
-
 def signal_json(signal: Signal) -> dict[str, Any]:
     """Return one signal as clients see it."""
     return {
@@ -149,11 +144,11 @@ def signal_json(signal: Signal) -> dict[str, Any]:
         "event_type": signal.event_type,
         "symbol": signal.symbol,
         "signal_direction": signal.direction,
-        "entry_price": price_text(signal.entry_price),
-        "size": price_text(signal.size),
-        "liquidation_price": price_text(signal.liquidation_price),
-        "target_price": price_text(signal.target_price),
-        "stop_price": price_text(signal.stop_price),
+        "entry_price": decimal_text(signal.entry_price),
+        "size": decimal_text(signal.size),
+        "liquidation_price": decimal_text(signal.liquidation_price),
+        "target_price": decimal_text(signal.target_price),
+        "stop_price": decimal_text(signal.stop_price),
         "ts_utc": time_text(signal.ts_utc),
         "source": signal.source,
         "received_at": time_text(signal.received_at),

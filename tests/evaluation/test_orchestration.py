@@ -156,7 +156,7 @@ def test_cost_tokens_and_prompt_stand_on_evaluation_and_decision(wire: Wire) -> 
     assert row.model_version == "talker-1-0611"
     assert account() == account("a") == (Decimal(0), Decimal("0.003"), 1)
     meta = Decision.objects.get(model="a").model_meta
-    assert meta["cost_usd"] == "0.003000"
+    assert meta["cost_usd"] == "0.003"
     assert meta["tokens_used"] == 1100
     assert meta["flags"] == []
 
