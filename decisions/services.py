@@ -324,8 +324,7 @@ def publish(*, now: datetime, limit: int) -> int | None:
     if not deliberation.has_unpublished():
         return None
     with transaction.atomic(), pipeline.trail():
-        PublicationHead.objects.get_or_create(id=1)
-        counter = PublicationHead.objects.select_for_update().get(id=1)
+        counter = _head()
         before = counter.head
         waiting = deliberation.list_unpublished(limit=limit)
         for decision in waiting:
@@ -334,6 +333,12 @@ def publish(*, now: datetime, limit: int) -> int | None:
         counter.save(update_fields=["head"])
         _finish_publications(now=now, limit=limit)
     return counter.head if counter.head > before else None
+
+
+def _head() -> PublicationHead:
+    """Return the head's row, held; the first publication makes it."""
+    held = PublicationHead.objects.select_for_update()
+    return held.filter(id=1).first() or held.get_or_create(id=1)[0]
 
 
 def _number(decision: Decision, counter: PublicationHead, *, now: datetime) -> None:

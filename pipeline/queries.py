@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Case, Count, F, IntegerField, Max, Min, QuerySet, When
 from django.db.models.functions import Now
 
 from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun
@@ -48,17 +48,18 @@ def list_depths() -> list[Depth]:
     return [Depth(**row) for row in rows]
 
 
-def has_due(*, stages: Collection[str]) -> bool:
-    """Say whether there is anything a worker could claim; takes no lock."""
-    due = StageRun.objects.due(losses_max=settings.LEASE_LOSSES_MAX)
-    return due.filter(stage__in=stages).exists()
+def survey(*, stages: Collection[str]) -> dict[str, int]:
+    """Return the stages that have due work, each with the most deaths that one piece has caused.
 
-
-def has_suspect(*, stages: Collection[str]) -> bool:
-    """Say whether there is due work that must run alone, lest it take others with it."""
-    losses_max = settings.LEASE_LOSSES_MAX
-    due = StageRun.objects.due(losses_max=losses_max).suspect(losses_max=losses_max)
-    return due.filter(stage__in=stages).exists()
+    Takes no lock: it only tells a worker where to look.
+    """
+    deaths = Case(
+        When(status=RunStatus.RUNNING, then=F("losses") + 1),
+        default=F("losses"),
+        output_field=IntegerField(),
+    )
+    due = StageRun.objects.due(losses_max=settings.LEASE_LOSSES_MAX).filter(stage__in=stages)
+    return dict(due.values_list("stage").annotate(worst=Max(deaths)).order_by())
 
 
 def has_overdue(*, by: timedelta) -> bool:

@@ -156,13 +156,15 @@ class Worker:
         poll_s: float = settings.WORKER_POLL_MS / 1000
         if self._alone and self._held:
             return [], poll_s
-        self._alone = queries.has_suspect(stages=names)
+        due = queries.survey(stages=names)
+        self._alone = any(deaths >= settings.LEASE_LOSSES_MAX - 1 for deaths in due.values())
         if self._alone:
             return ([], poll_s) if self._held else (self._claim_one_suspect(wanted), 0.0)
-        if not queries.has_due(stages=names):
+        if not due:
             wait_s = queries.seconds_until_due(stages=names)
             return [], poll_s if wait_s is None else min(poll_s, max(SHORTEST_PAUSE_S, wait_s))
-        return [taken for stage, room in wanted for taken in self._claim_batch(stage, room)], 0.0
+        batches = [self._claim_batch(stage, room) for stage, room in wanted if stage.name in due]
+        return [taken for batch in batches for taken in batch], 0.0
 
     def _claim_batch(self, stage: Stage, room: int) -> list[Taken]:
         """Claim up to ``room``; a full batch means that there is more, for others too."""

@@ -124,7 +124,7 @@ def test_work_that_lost_two_leases_is_suspect_and_claimed_as_such_only() -> None
         lose_lease(run)
 
     assert claim() == []
-    assert queries.has_suspect(stages=["enrich"])
+    assert queries.survey(stages=["enrich"]) == {"enrich": 2}
     assert len(services.claim(stage=Enrich(), limit=9, worker="a", suspects=True)) == 1
 
 
@@ -135,8 +135,16 @@ def test_work_that_lost_three_leases_is_no_longer_claimed_but_listed_as_exhauste
         lose_lease(run)
 
     assert claim() == []
-    assert not queries.has_suspect(stages=["enrich"])
+    assert queries.survey(stages=["enrich"]) == {}
     assert [run.attempts for run in queries.list_exhausted(limit=10)] == [3]
+
+
+def test_a_survey_names_the_stages_that_have_due_work() -> None:
+    open_one()
+    open_one(due_at=datetime.now(UTC) + timedelta(hours=1))
+
+    assert queries.survey(stages=["enrich", "evaluate"]) == {"enrich": 0}
+    assert queries.survey(stages=["evaluate"]) == {}
 
 
 def test_a_renewed_lease_is_not_taken_over() -> None:
