@@ -13,7 +13,7 @@ RUN apt-get update \
 
 WORKDIR /app
 COPY requirements.txt .
-RUN pip install --require-hashes --requirement requirements.txt
+RUN pip install --require-hashes --no-deps --requirement requirements.txt
 COPY . .
 
 USER lens

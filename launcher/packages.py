@@ -143,7 +143,8 @@ def _pip(where: Places, screen: Screen, lock_name: str, count: int) -> str | Non
     environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     for name in ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"):
         environment.pop(name, None)
-    options = ["--no-input", "--progress-bar", "off", "--require-hashes"]
+    # The lock names every package; left to resolve again, pip meets newer releases and refuses.
+    options = ["--no-input", "--progress-bar", "off", "--require-hashes", "--no-deps"]
     process = programs.start(
         [where.python, "-m", "pip", "install", *options, "-r", where.root / lock_name],
         environment=environment,

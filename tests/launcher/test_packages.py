@@ -47,6 +47,7 @@ def test_packages_are_installed_only_when_the_lock_changes(where: Places) -> Non
     assert third.took_s is not None
     assert len(calls(where)) == 2
     assert "--require-hashes" in calls(where)[0]
+    assert "--no-deps" in calls(where)[0]
 
 
 def test_a_failed_install_is_tried_once_more(where: Places) -> None:
