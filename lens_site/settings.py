@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "enrichment",
     "evaluation",
     "decisions",
+    "outcomes",
     "lens_site",
 ]
 MIDDLEWARE = [

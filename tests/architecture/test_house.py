@@ -20,6 +20,7 @@ ROOMS = (
     "enrichment",
     "evaluation",
     "decisions",
+    "outcomes",
     "lens_site",
 )
 TESTS_OF = {"lens_site": "site"}

@@ -1,0 +1,93 @@
+"""Values of the outcomes room: how questions end, and where statistics belong."""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+SIGNAL = ""
+"""The model of a question that is the signal's own, whatever anybody made of it."""
+
+DEFINITION = 1
+"""The version of what counts as won; two definitions never meet in one statistic.
+
+1: an entry is won when its target is reached before its stop, within the horizon, and what
+remains after costs is above 0; an exit is won when holding on would have lost before costs.
+"""
+
+LIVE = "live"
+SIMULATED = "simulated"
+DEMO = "demo"
+REPLAY = "replay:"
+"""Scopes: live signals on a real market are the statistics; all others stand apart from them.
+
+Signals on a simulated market, the demo's, and each replay (``replay:`` and its id) have a scope
+of their own, so that no figure mixes them.
+"""
+
+
+class EntryRule(TextChoices):
+    """How a question's position is entered."""
+
+    MARKET = "MARKET"
+    TOUCH = "TOUCH"
+
+
+class LevelBasis(TextChoices):
+    """Where a question's target and stop come from.
+
+    ``SIGNAL`` carries them itself; ``ATR`` are set from the frozen facts; ``PLAN`` from a model's
+    risk plan; ``CANDLES`` from candles that had closed when the question was asked, because no
+    facts were frozen.
+    """
+
+    SIGNAL = "SIGNAL"
+    ATR = "ATR"
+    PLAN = "PLAN"
+    CANDLES = "CANDLES"
+
+
+class OutcomeStatus(TextChoices):
+    """Where a question stands."""
+
+    OPEN = "OPEN"
+    RESOLVED = "RESOLVED"
+    UNRESOLVABLE = "UNRESOLVABLE"
+
+
+class Resolution(TextChoices):
+    """How the market answered."""
+
+    TARGET = "TARGET"
+    STOP = "STOP"
+    EXPIRED = "EXPIRED"
+    NOT_FILLED = "NOT_FILLED"
+
+
+class ExperimentKind(TextChoices):
+    """What challenges what: another version of the prompt, or another model."""
+
+    PROMPT = "PROMPT"
+    MODEL = "MODEL"
+
+
+class ExperimentStatus(TextChoices):
+    """Where an experiment stands."""
+
+    RUNNING = "RUNNING"
+    PROMOTED = "PROMOTED"
+    STOPPED = "STOPPED"
+
+
+class CanaryStatus(TextChoices):
+    """What the golden signals said of a model on one day."""
+
+    ASKED = "ASKED"
+    STEADY = "STEADY"
+    DRIFTED = "DRIFTED"
+
+
+class AuditStatus(TextChoices):
+    """Where a bias audit stands."""
+
+    ASKED = "ASKED"
+    DONE = "DONE"
