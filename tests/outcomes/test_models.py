@@ -43,4 +43,5 @@ def test_one_matter_has_one_open_alert() -> None:
 
     Alert.objects.filter(id=first.id).update(closed_at=NOON)
 
-    assert Alert.objects.create(kind="CANARY", subject="gemini", message="z", opened_at=NOON)
+    Alert.objects.create(kind="CANARY", subject="gemini", message="z", opened_at=NOON)
+    assert Alert.objects.count() == 2
