@@ -30,6 +30,11 @@ def ensemble_vectors() -> dict[str, Any]:
 
 
 @pytest.fixture
+def consensus_vectors() -> dict[str, Any]:
+    return _vectors("consensus_vectors.json")
+
+
+@pytest.fixture
 def synth(indicator_vectors: dict[str, Any]) -> Bars:
     """The 300 bars that the golden values were computed from."""
     series = indicator_vectors["series"]
