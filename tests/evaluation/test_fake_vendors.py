@@ -390,21 +390,16 @@ async def test_a_drip_that_is_waited_for_is_a_whole_answer(fake_vendors: Vendors
 async def test_two_hundred_slow_calls_go_on_at_once(fake_vendors: Vendors) -> None:
     fake_vendors.script(latency={"ms": 2000})
     async with open_openai(fake_vendors, "openai", timeout_s=20) as client:
-        began = time.perf_counter()
-
         answers = await asyncio.gather(
             *(
                 client.responses.create(model="gpt-6-luna", input=f"{number} {json.dumps(PAYLOAD)}")
                 for number in range(200)
             )
         )
-
-        took = time.perf_counter() - began
     ledger = fake_vendors.ledger()
     tokens = sum(answer.usage.total_tokens for answer in answers if answer.usage)
     total = ledger["models"][0]
     assert ledger["most_at_once"] == 200
-    assert took < 2 * 2.0, f"{took:.1f} s: calls waited for one another"
     assert tokens == total["tokens_in"] + total["tokens_out"]
 
 
