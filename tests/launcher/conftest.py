@@ -32,6 +32,8 @@ elif verb == "replay":
     print("judged 0 signals")
 elif verb == "fail":
     sys.exit(3)
+elif verb == "quote":
+    print(json.dumps({"mid": "65000"}))
 elif verb == "where":
     print(os.getcwd())
 elif verb == "tell":
