@@ -170,7 +170,8 @@ class Suite:
         redis = redis_server.system_binary() or redis_server.find_binary(self._where)
         try:
             with private_postgres(binaries, directory) as database:
-                self._run_pytest(f"pytest on PostgreSQL, {redis}", plain, database, redis)
+                title = f"pytest on PostgreSQL, {redis}"
+                self._run_pytest(title, plain, database, redis, "--database-only")
         except Stop as stop:
             self._note(Outcome("postgres", passed=False, text=f"{stop.what}: {stop.why}"))
 
@@ -178,7 +179,12 @@ class Suite:
         self._note(Outcome("postgres", passed=None, text=f"second run of pytest {why}"))
 
     def _run_pytest(
-        self, title: str, plain: Mapping[str, str], database: str, redis: RedisBinary
+        self,
+        title: str,
+        plain: Mapping[str, str],
+        database: str,
+        redis: RedisBinary,
+        *options: str,
     ) -> None:
         self._screen.line(self._screen.paint(f"── {title}", BOLD))
         began_s = time.monotonic()
@@ -188,13 +194,13 @@ class Suite:
                 "DATABASE_URL": database,
                 "REDIS_URL": f"{base}?db=0",
             }
-            code, closing = self._stream(environment)
+            code, closing = self._stream(environment, options)
         took = seconds(time.monotonic() - began_s)
         self._note(Outcome("pytest", code == 0, f"{title.partition(' on ')[2]}, {took}", closing))
 
-    def _stream(self, environment: Mapping[str, str]) -> tuple[int, str]:
+    def _stream(self, environment: Mapping[str, str], options: Sequence[str]) -> tuple[int, str]:
         colour = "yes" if self._screen.live else "no"
-        arguments = [f"--color={colour}", *self._options.pytest_arguments]
+        arguments = [f"--color={colour}", *options, *self._options.pytest_arguments]
         if not any(part.startswith("-n") for part in self._options.pytest_arguments):
             arguments = ["-n", WORKERS, *arguments]
         process = programs.start(

@@ -24,10 +24,32 @@ from tests.fake_vendors import Vendors, running
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 ROOT = Path(__file__).resolve().parent.parent
+DATABASE_FIXTURES = {"db", "transactional_db", "stack"}  # stack: a whole desk of real programs
 
 
 class NetworkForbidden(RuntimeError):
     """A test tried to leave this machine."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the second run, on the other database, leave out what no database can change."""
+    parser.addoption(
+        "--database-only", action="store_true", help="run only the tests that use the database"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep, with ``--database-only``, the tests that ask for rows or for a whole desk."""
+    if not config.getoption("--database-only"):
+        return
+    left_out = [item for item in items if not _uses_database(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if _uses_database(item)]
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return bool(fixtures & DATABASE_FIXTURES) or item.get_closest_marker("django_db") is not None
 
 
 def pytest_configure(config: pytest.Config) -> None:

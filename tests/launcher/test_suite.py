@@ -25,6 +25,10 @@ def test_servers_are_handed_over():
     assert pathlib.Path(os.environ["LENS_VAR_DIR"]).is_dir()
     assert "MODEL_GPT_API_KEY" not in os.environ
 """
+TINY_CONFTEST = """
+def pytest_addoption(parser):
+    parser.addoption("--database-only", action="store_true")
+"""
 
 
 @pytest.fixture
@@ -38,6 +42,7 @@ def tested(desk: Desk) -> Desk:
     (root / "manage.py").write_text(MANAGE)
     (root / "tests").mkdir()
     (root / "tests" / "test_tiny.py").write_text(TINY_TEST)
+    (root / "tests" / "conftest.py").write_text(TINY_CONFTEST)
     (root / "requirements-dev.txt").write_text("tiny==1.0\n")
     names = (packages.RUNTIME, packages.DEVELOPMENT)
     note = {name: packages.lock_digest(root / name) for name in names}
