@@ -1,6 +1,6 @@
 """What became of a trade that was asked about: target, stop or horizon, whichever came first.
 
-A ``Question`` is fixed when a decision is made. Closed 1-minute bars answer it, one at a time
+A ``Question`` is fixed when a decision is made. Closed bars answer it, one at a time
 (``advance``, live) or all at once (``follow``, over a recording); both give the same ``Track``.
 ``settle`` turns a finished track into returns and R multiples after costs.
 """
@@ -17,7 +17,7 @@ from quant.lifecycle.question import (
     Question,
     atr_barriers,
 )
-from quant.lifecycle.recording import Minutes, follow, follow_many
+from quant.lifecycle.recording import Recording, follow, follow_many
 from quant.lifecycle.settlement import WIN_RULE, Costs, Settlement, settle
 from quant.lifecycle.track import (
     Bar,
@@ -27,6 +27,7 @@ from quant.lifecycle.track import (
     begin,
     close_by_hand,
     give_up,
+    is_behind,
 )
 
 __all__ = [
@@ -39,8 +40,8 @@ __all__ = [
     "Bar",
     "Costs",
     "Fill",
-    "Minutes",
     "Question",
+    "Recording",
     "Settlement",
     "Status",
     "Track",
@@ -51,5 +52,6 @@ __all__ = [
     "follow",
     "follow_many",
     "give_up",
+    "is_behind",
     "settle",
 ]

@@ -34,7 +34,8 @@ class Question:
 
     Units: prices in quote currency; times in unix milliseconds UTC, lengths in milliseconds.
     Edges: the clock starts with the first bar that opens at or after ``asked_ms``, because of an
-        older bar nobody knows which part came after; lengths count in whole minutes, rounded up.
+        older bar nobody knows which part came after; lengths count in whole bars, rounded up.
+        Bars are of a minute; ``bar_ms`` lets recordings that hold only longer ones answer too.
     Source: specification A8; the consensus specification, part 13.
     :raises BadQuestion: if target and stop do not lie on their sides of the entry, or a price or
         length is not above 0.
@@ -48,6 +49,7 @@ class Question:
     horizon_ms: int
     fill: Fill = Fill.AT_ONCE
     fill_window_ms: int = FILL_WINDOW_MS
+    bar_ms: int = MINUTE_MS
 
     def __post_init__(self) -> None:
         prices = (self.entry, self.target, self.stop)
@@ -58,8 +60,8 @@ class Question:
             raise BadQuestion(f"a {self.side} from {self.entry} cannot aim at {self.target}")
         if not sign * (self.entry - self.stop) > 0.0:
             raise BadQuestion(f"a {self.side} from {self.entry} cannot stop at {self.stop}")
-        if self.horizon_ms <= 0 or self.fill_window_ms <= 0:
-            raise BadQuestion("horizon and fill window must be above 0")
+        if min(self.horizon_ms, self.fill_window_ms, self.bar_ms) <= 0:
+            raise BadQuestion("horizon, fill window and bar must be longer than 0")
 
     @property
     def risk(self) -> float:
@@ -74,22 +76,24 @@ class Question:
     @property
     def opens_ms(self) -> int:
         """When the first bar that counts opens."""
-        return _minutes(self.asked_ms) * MINUTE_MS
+        return self._whole(self.asked_ms)
 
     @property
     def ends_ms(self) -> int:
         """When the bar opens at whose first price a trade that is still open ends."""
-        return self.opens_ms + _minutes(self.horizon_ms) * MINUTE_MS
+        return self.opens_ms + self._whole(self.horizon_ms)
 
     @property
     def fill_until_ms(self) -> int:
         """When the first bar opens in which it is too late to fill."""
-        until = self.opens_ms + _minutes(self.fill_window_ms) * MINUTE_MS
-        return min(until, self.ends_ms)
+        return min(self.opens_ms + self._whole(self.fill_window_ms), self.ends_ms)
 
     def in_r(self, price: float) -> float:
         """Return what a price earns, in R."""
         return self.side.sign * (price - self.entry) / self.risk
+
+    def _whole(self, length_ms: int) -> int:
+        return -(-length_ms // self.bar_ms) * self.bar_ms
 
 
 def atr_barriers(
@@ -109,7 +113,3 @@ def atr_barriers(
     """
     target = entry + side.sign * atr * target_multiple
     return target, entry - side.sign * atr * stop_multiple
-
-
-def _minutes(length_ms: int) -> int:
-    return -(-length_ms // MINUTE_MS)

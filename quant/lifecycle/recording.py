@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quant.lifecycle.question import MINUTE_MS, Question
+from quant.lifecycle.question import Question
 from quant.lifecycle.track import Bar, Status, Track, advance, begin
 from quant.types import Bars, Times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Minutes:
-    """Recorded 1-minute bars, with how far each unbroken run of sound bars reaches.
+class Recording:
+    """Recorded bars, with how far each unbroken run of sound bars reaches.
 
     Shapes: ``run_end`` is (n,), the place after the last bar of the run that holds the bar; a bar
         whose prices cannot be true has its own place, which is an empty run.
@@ -25,17 +25,12 @@ class Minutes:
     run_end: Times
 
     @classmethod
-    def of(cls, bars: Bars) -> Minutes:
-        """Return the recording of those bars.
-
-        :raises ValueError: if the bars are not of one minute.
-        """
-        if bars.timeframe_s * 1000 != MINUTE_MS:
-            raise ValueError(f"outcomes need bars of 60 s, these have {bars.timeframe_s}")
+    def of(cls, bars: Bars) -> Recording:
+        """Return the recording of those bars."""
         places = np.arange(len(bars), dtype=np.int64)
         sound = _sound(bars)
         broken = np.ones(len(bars) + 1, dtype=bool)  # whether a run cannot go on into this place
-        broken[1:-1] = (np.diff(bars.open_ms) != MINUTE_MS) | ~sound[1:] | ~sound[:-1]
+        broken[1:-1] = (np.diff(bars.open_ms) != bars.timeframe_s * 1000) | ~sound[1:] | ~sound[:-1]
         ends = np.flatnonzero(broken)
         run_end = ends[np.searchsorted(ends, places, side="right")]
         return cls(bars, np.where(sound, run_end, places))
@@ -52,12 +47,12 @@ class Minutes:
         )
 
 
-def follow_many(questions: Iterable[Question], minutes: Minutes) -> list[Track]:
+def follow_many(questions: Iterable[Question], recording: Recording) -> list[Track]:
     """Return where each question stands at the end of the recording; see ``follow``."""
-    return [follow(question, minutes) for question in questions]
+    return [follow(question, recording) for question in questions]
 
 
-def follow(question: Question, minutes: Minutes, *, track: Track | None = None) -> Track:
+def follow(question: Question, recording: Recording, *, track: Track | None = None) -> Track:
     """Return where a question stands after all bars of a recording that it needs.
 
     Shapes: (n,) bars -> one track.
@@ -65,32 +60,35 @@ def follow(question: Question, minutes: Minutes, *, track: Track | None = None) 
     Edges: the same as ``advance`` with one bar after the other, from ``track`` on or from the
         beginning; it stops before a gap and never looks at a bar after the one that decides.
     Source: ``quant.lifecycle.track.advance``.
+    :raises ValueError: if the bars are not of the length that the question counts in.
     """
+    if recording.bars.timeframe_s * 1000 != question.bar_ms:
+        raise ValueError(f"the question counts in bars of {question.bar_ms} ms")
     track = begin(question) if track is None else track
     while not track.status.is_final:
-        start = int(np.searchsorted(minutes.bars.open_ms, track.next_ms))
-        if start == len(minutes.bars) or minutes.bars.open_ms[start] != track.next_ms:
+        start = int(np.searchsorted(recording.bars.open_ms, track.next_ms))
+        if start == len(recording.bars) or recording.bars.open_ms[start] != track.next_ms:
             return track
-        end = int(minutes.run_end[start])
+        end = int(recording.run_end[start])
         if end == start:
             return track
-        place = _decisive(question, track, minutes.bars, start, end)
+        place = _decisive(question, track, recording.bars, start, end)
         if place > start:
-            track = _skip(question, track, minutes.bars[start:place])
+            track = _skip(question, track, recording.bars[start:place])
         if place < end:
-            track = advance(question, track, minutes.at(place))
+            track = advance(question, track, recording.at(place))
     return track
 
 
 def _decisive(question: Question, track: Track, bars: Bars, start: int, end: int) -> int:
     """Return the first place from ``start`` whose bar does more than pass, or ``end``."""
     if track.status is Status.WAITING:
-        last = start + (question.fill_until_ms - track.next_ms) // MINUTE_MS - 1
+        last = start + (question.fill_until_ms - track.next_ms) // question.bar_ms - 1
         end_of_search = min(last, end)
         part = slice(start, end_of_search)
         met = (bars.low[part] <= question.entry) & (bars.high[part] >= question.entry)
     else:
-        last = start + (question.ends_ms - track.next_ms) // MINUTE_MS
+        last = start + (question.ends_ms - track.next_ms) // question.bar_ms
         end_of_search = min(last, end)
         part = slice(start, end_of_search)
         above, below = max(question.target, question.stop), min(question.target, question.stop)
@@ -100,7 +98,7 @@ def _decisive(question: Question, track: Track, bars: Bars, start: int, end: int
 
 def _skip(question: Question, track: Track, passed: Bars) -> Track:
     """Count bars that touched no level, or not even the entry."""
-    next_ms = int(passed.open_ms[-1]) + MINUTE_MS
+    next_ms = int(passed.open_ms[-1]) + question.bar_ms
     if track.status is Status.WAITING:
         return Track(status=track.status, next_ms=next_ms)
     high, low = question.in_r(float(passed.high.max())), question.in_r(float(passed.low.min()))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quant.lifecycle.question import MINUTE_MS, Question
+from quant.lifecycle.question import Question
 from quant.lifecycle.track import Status, Track
 
 WIN_RULE = "target-first-net/1"
 """The definition of a win that ``Settlement.won`` applies; stored beside every outcome."""
 
-MINUTES_PER_HOUR = 60.0
+HOUR_MS = 3_600_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ class Costs:
     slippage_bps: float = 2.0
     funding_bps_per_hour: float = 0.0
 
-    def of(self, question: Question, *, minutes: float) -> float:
+    def of(self, question: Question, *, held_ms: float) -> float:
         """Return the cost of the trade, held for so long, as a fraction of the entry."""
-        funding = question.side.sign * self.funding_bps_per_hour * minutes / MINUTES_PER_HOUR
+        funding = question.side.sign * self.funding_bps_per_hour * held_ms / HOUR_MS
         return (2.0 * (self.fee_bps + self.slippage_bps) + funding) / 10_000.0
 
 
@@ -63,7 +63,8 @@ def settle(question: Question, track: Track, *, costs: Costs) -> Settlement:
     if not track.status.has_exit or track.exit_price is None:
         raise ValueError(f"nothing to settle: the question is {track.status}")
     gross = question.side.sign * (track.exit_price - question.entry) / question.entry
-    cost = costs.of(question, minutes=track.bars)
+    held_ms = track.bars * question.bar_ms
+    cost = costs.of(question, held_ms=held_ms)
     per_r = question.entry / question.risk
     gross_r = question.in_r(track.exit_price)
     net_r = gross_r - cost * per_r
@@ -74,6 +75,6 @@ def settle(question: Question, track: Track, *, costs: Costs) -> Settlement:
         gross_r=gross_r,
         net_r=net_r,
         cost_r=cost * per_r,
-        held_ms=track.bars * MINUTE_MS,
+        held_ms=held_ms,
         won=None if early else track.status is Status.TP_HIT and net_r > 0.0,
     )

@@ -1,11 +1,11 @@
-"""How far a question has come, advanced by one closed 1-minute bar at a time."""
+"""How far a question has come, advanced by one closed bar at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from quant.lifecycle.question import MINUTE_MS, Fill, Question
+from quant.lifecycle.question import Fill, Question
 
 
 class Status(StrEnum):
@@ -38,7 +38,7 @@ _EXITS = frozenset({Status.TP_HIT, Status.SL_HIT, Status.EXPIRED, Status.MANUAL,
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One closed bar of a minute.
+    """One closed bar.
 
     Units: ``open_ms`` in unix milliseconds UTC; prices in quote currency.
     """
@@ -64,7 +64,7 @@ class Track:
         trade stood at, in R, at least and at most 0.
     Edges: ``next_ms`` is when the bar opens that is needed next; ``exit_ms`` when the bar opened
         in which the trade ended; ``settled_ms`` from when on the outcome could be known, which is
-        that bar's close; ``bars`` how many minutes the trade was held, the last one counted whole;
+        that bar's close; ``bars`` how many bars the trade was held, the last one counted whole;
         ``ambiguous`` that the outcome rests on the worst order of prices within a bar;
         ``gapped`` that the price jumped beyond the level and the exit is the bar's first price.
     """
@@ -80,10 +80,6 @@ class Track:
     mae_r: float = 0.0
     ambiguous: bool = False
     gapped: bool = False
-
-    def lacks(self, *, now_ms: int) -> bool:
-        """Whether the bar that is needed next should have closed by now."""
-        return not self.status.is_final and self.next_ms + MINUTE_MS <= now_ms
 
 
 def begin(question: Question) -> Track:
@@ -102,7 +98,7 @@ def advance(question: Question, track: Track, bar: Bar) -> Track:
     Shapes: one bar.
     Units: those of ``Track``.
     Edges: a final track, a bar already counted, one from beyond a gap, and one whose prices cannot
-        be true change nothing, so a duplicate counts once and a gap is waited for (``lacks``).
+        be true change nothing, so a duplicate counts once and a gap is waited for (``is_behind``).
         Within a bar the worst order holds: the stop comes before the target. A first price beyond
         a level is known to come first, and is the exit. In the bar that fills at an unknown moment,
         a touched stop counts, and the target only if the bar also closes beyond it.
@@ -144,14 +140,19 @@ def close_by_hand(
     )
 
 
-def give_up(track: Track, *, now_ms: int, patience_ms: int) -> Track:
+def is_behind(question: Question, track: Track, *, now_ms: int) -> bool:
+    """Whether the bar that is needed next should have closed by now."""
+    return not track.status.is_final and track.next_ms + question.bar_ms <= now_ms
+
+
+def give_up(question: Question, track: Track, *, now_ms: int, patience_ms: int) -> Track:
     """Return the track as unanswerable if the bar it needs has been missing for too long.
 
     Units: milliseconds.
     Edges: a final track, and one whose bar may still come, stay as they are.
     Source: specification A8, ``data_gap``.
     """
-    if track.status.is_final or now_ms - (track.next_ms + MINUTE_MS) < patience_ms:
+    if track.status.is_final or now_ms - (track.next_ms + question.bar_ms) < patience_ms:
         return track
     return replace(track, status=Status.DATA_GAP, settled_ms=now_ms)
 
@@ -162,7 +163,7 @@ def _wait(question: Question, track: Track, bar: Bar) -> Track:
         if bar.open == question.entry:
             return _hold(question, filled, bar)
         return _fill_within(question, filled, bar)
-    next_ms = bar.open_ms + MINUTE_MS
+    next_ms = bar.open_ms + question.bar_ms
     if next_ms >= question.fill_until_ms:
         return replace(track, status=Status.NOT_FILLED, next_ms=next_ms, settled_ms=next_ms)
     return replace(track, next_ms=next_ms)
@@ -201,7 +202,7 @@ def _fill_within(question: Question, track: Track, bar: Bar) -> Track:
 def _stay(question: Question, track: Track, bar: Bar, *, best: float, worst: float) -> Track:
     return Track(
         status=track.status,
-        next_ms=bar.open_ms + MINUTE_MS,
+        next_ms=bar.open_ms + question.bar_ms,
         filled_ms=track.filled_ms,
         bars=track.bars + 1,
         mfe_r=max(track.mfe_r, question.in_r(best)),
@@ -227,7 +228,7 @@ def _hit(
         status=status,
         exit_ms=bar.open_ms,
         exit_price=price,
-        settled_ms=bar.open_ms + MINUTE_MS,
+        settled_ms=bar.open_ms + question.bar_ms,
         ambiguous=track.ambiguous or ambiguous,
     )
 
@@ -239,10 +240,10 @@ def _leave(question: Question, track: Track, bar: Bar, status: Status, price: fl
     return replace(
         track,
         status=status,
-        next_ms=bar.open_ms + MINUTE_MS,
+        next_ms=bar.open_ms + question.bar_ms,
         exit_ms=bar.open_ms,
         exit_price=price,
-        settled_ms=bar.open_ms + MINUTE_MS,
+        settled_ms=bar.open_ms + question.bar_ms,
         mfe_r=max(track.mfe_r, reached),
         mae_r=min(track.mae_r, reached),
         gapped=status is not Status.EXPIRED and price != level,

@@ -12,8 +12,8 @@ from quant.lifecycle import (
     Bar,
     Costs,
     Fill,
-    Minutes,
     Question,
+    Recording,
     Status,
     Track,
     advance,
@@ -23,6 +23,7 @@ from quant.lifecycle import (
     follow,
     follow_many,
     give_up,
+    is_behind,
     settle,
 )
 from quant.types import Bars, Side
@@ -69,11 +70,11 @@ def lived(question: Question, bars: list[Bar]) -> Track:
     return track
 
 
-def recorded(bars: list[Bar]) -> Minutes:
+def recorded(bars: list[Bar]) -> Recording:
     table = np.array([(b.open, b.high, b.low, b.close) for b in bars]).reshape(-1, 4)
     opened, high, low, close = table.T.copy()
     times = np.array([bar.open_ms for bar in bars], dtype=np.int64)
-    return Minutes.of(Bars(times, opened, high, low, close, np.ones(len(bars)), 60))
+    return Recording.of(Bars(times, opened, high, low, close, np.ones(len(bars)), 60))
 
 
 QUIET = (100.0, 100.4, 99.6, 100.1)
@@ -290,8 +291,8 @@ def test_a_gap_is_waited_for_and_healed_by_the_bar_that_was_missing() -> None:
     healed = lived(question, [bars[0], bars[2], bars[1], bars[2]])
 
     assert (gone.status, gone.next_ms) == (Status.OPEN, bars[1].open_ms)
-    assert gone.lacks(now_ms=bars[2].open_ms)
-    assert not gone.lacks(now_ms=bars[2].open_ms - 1)
+    assert is_behind(question, gone, now_ms=bars[2].open_ms)
+    assert not is_behind(question, gone, now_ms=bars[2].open_ms - 1)
     assert healed.status is Status.SL_HIT
 
 
@@ -321,12 +322,12 @@ def test_a_bar_missing_for_too_long_makes_the_question_unanswerable() -> None:
     track = lived(ask(), bars_of(QUIET))
     due_ms = track.next_ms + MINUTE_MS
 
-    waited = give_up(track, now_ms=due_ms + HOUR_MS - 1, patience_ms=HOUR_MS)
-    gone = give_up(track, now_ms=due_ms + HOUR_MS, patience_ms=HOUR_MS)
+    waited = give_up(ask(), track, now_ms=due_ms + HOUR_MS - 1, patience_ms=HOUR_MS)
+    gone = give_up(ask(), track, now_ms=due_ms + HOUR_MS, patience_ms=HOUR_MS)
 
     assert waited is track
     assert (gone.status, gone.settled_ms) == (Status.DATA_GAP, due_ms + HOUR_MS)
-    assert not gone.lacks(now_ms=due_ms + 2 * HOUR_MS)
+    assert not is_behind(ask(), gone, now_ms=due_ms + 2 * HOUR_MS)
     with pytest.raises(ValueError, match="DATA_GAP"):
         settle(ask(), gone, costs=FREE)
 
@@ -337,7 +338,7 @@ def test_what_is_final_stays() -> None:
 
     assert won.status.is_final
     assert advance(question, won, bars_of(QUIET, QUIET)[1]) is won
-    assert give_up(won, now_ms=won.next_ms + 99 * HOUR_MS, patience_ms=1) is won
+    assert give_up(question, won, now_ms=won.next_ms + 99 * HOUR_MS, patience_ms=1) is won
     assert close_by_hand(question, won, price=50.0, at_ms=won.next_ms) is won
 
 
@@ -422,15 +423,26 @@ def test_running_out_in_profit_is_not_won() -> None:
     assert settled.net_r == pytest.approx(1.9)
 
 
-def test_outcomes_need_bars_of_a_minute() -> None:
-    with pytest.raises(ValueError, match="60 s"):
-        Minutes.of(Bars.empty(timeframe_s=300))
+def test_bars_of_another_length_than_the_question_counts_in_are_refused() -> None:
+    with pytest.raises(ValueError, match="60000 ms"):
+        follow(ask(), Recording.of(Bars.empty(timeframe_s=300)))
+
+
+def test_longer_bars_can_answer_too() -> None:
+    question = ask(asked_ms=START_MS + 1, horizon_ms=HOUR_MS, bar_ms=HOUR_MS)
+    bars = [Bar(START_MS + hour * HOUR_MS, *QUIET) for hour in (0, 1, 2)]
+
+    track = lived(question, bars)
+
+    assert (track.status, track.exit_ms, track.bars) == (Status.EXPIRED, bars[2].open_ms, 1)
+    assert track.settled_ms == START_MS + 3 * HOUR_MS
+    assert settle(question, track, costs=FREE).held_ms == HOUR_MS
 
 
 def test_without_bars_nothing_is_known() -> None:
     question = ask()
 
-    assert follow(question, Minutes.of(Bars.empty(timeframe_s=60))) == begin(question)
+    assert follow(question, Recording.of(Bars.empty(timeframe_s=60))) == begin(question)
 
 
 def made_up_bars(rng: np.random.Generator, count: int) -> list[Bar]:
