@@ -47,6 +47,7 @@ class ApiKey(models.Model):
 
     class Meta:
         verbose_name = "API key"
+        permissions = [("manage_keys", "Can issue, rotate and revoke API keys")]
         constraints = [
             models.CheckConstraint(condition=~Q(name=""), name="access_key_has_name"),
             models.CheckConstraint(

@@ -17,6 +17,7 @@ class FeatureProfile(models.Model):
     created_by = models.CharField(max_length=100)
 
     class Meta:
+        permissions = [("activate_rules", "Can put feature profiles and policies in force")]
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="one_profile_per_version"),
             models.UniqueConstraint(

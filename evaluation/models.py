@@ -105,6 +105,7 @@ class PromptVersion(models.Model):
     created_by = models.CharField(max_length=100)
 
     class Meta:
+        permissions = [("promote_prompt", "Can have live signals judged with a version")]
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="one_prompt_per_version"),
             models.UniqueConstraint(
@@ -176,6 +177,9 @@ class ModelState(models.Model):
     last_fault = models.CharField(max_length=200, blank=True, default="")
     last_ok_at = models.DateTimeField(null=True)
     reported_model = models.CharField(max_length=128, blank=True, default="")
+
+    class Meta:
+        permissions = [("switch_model", "Can switch models on and off")]
 
     def __str__(self) -> str:
         return self.name

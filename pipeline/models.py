@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from pipeline.types import LetterStatus, RunStatus
+from pipeline.types import LetterStatus, RunStatus, SwitchName
 
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING)
 
@@ -134,6 +134,7 @@ class DeadLetter(models.Model):
                 fields=["stage", "subject"], name="one_letter_per_stage_and_subject"
             ),
         ]
+        permissions = [("requeue", "Can have dead letters retried or resolved")]
         indexes = [
             models.Index(fields=["status", "-created_at"], name="letter_by_status"),
             models.Index(fields=["trace"], name="letter_by_trace"),
@@ -156,3 +157,23 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+class Switch(models.Model):
+    """Whether one part of the house is halted, and who halted it, when and why."""
+
+    name = models.CharField(max_length=16, primary_key=True, choices=SwitchName)
+    is_paused = models.BooleanField(default=False)
+    reason = models.CharField(max_length=500, blank=True, default="")
+    actor = models.CharField(max_length=100, blank=True, default="")
+    since = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "switches"
+        permissions = [
+            ("pause", "Can pause and resume intake and publishing"),
+            ("purge", "Can purge old rows"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {'paused' if self.is_paused else 'running'}"

@@ -27,6 +27,13 @@ class LetterStatus(TextChoices):
     RESOLVED = "RESOLVED"
 
 
+class SwitchName(TextChoices):
+    """What operators can halt for a while; nothing that arrives meanwhile is lost."""
+
+    INTAKE = "intake", "Intake: signals are stored, and wait to be taken up"
+    PUBLISHING = "publishing", "Publishing: decisions are made, and wait for their numbers"
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The work succeeded; ``value`` is what settling needs."""

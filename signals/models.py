@@ -63,6 +63,7 @@ class Signal(models.Model):
     terminal_at = models.DateTimeField(null=True)
 
     class Meta:
+        permissions = [("cancel", "Can cancel signals that are under way")]
         constraints = [
             models.UniqueConstraint(
                 fields=["owner", "idempotency_key"], name="one_signal_per_owner_and_key"

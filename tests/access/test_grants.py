@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group
+from django.db import connection
+
+from access.grants import grant
+from access.models import User
+
+pytestmark = pytest.mark.django_db
+
+OPERATES = ("pipeline.requeue", "pipeline.pause", "signals.cancel", "evaluation.switch_model")
+APPS: Any = apps
+EDITOR: Any = SimpleNamespace(connection=connection)
+ADMINISTERS = ("access.manage_keys", "enrichment.activate_rules", "evaluation.promote_prompt")
+
+
+def member(group: str) -> User:
+    user = User.objects.create_user(username=group.lower())
+    user.groups.add(Group.objects.get(name=group))
+    return user
+
+
+@pytest.mark.parametrize("group", ["Viewer", "Trader", "Operator", "Admin"])
+def test_every_group_sees_signals_and_what_became_of_them(group: str) -> None:
+    seen = ("signals.view_signal", "evaluation.view_evaluation", "decisions.view_decision")
+
+    assert member(group).has_perms(seen)
+
+
+@pytest.mark.parametrize("group", ["Viewer", "Trader"])
+def test_who_only_reads_changes_nothing(group: str) -> None:
+    permissions = member(group).get_all_permissions()
+
+    assert all(name.partition(".")[2].startswith("view_") for name in permissions)
+
+
+def test_operators_run_the_house_and_administrators_also_hold_its_keys() -> None:
+    operator, admin = member("Operator"), member("Admin")
+
+    assert operator.has_perms(OPERATES)
+    assert not any(operator.has_perm(name) for name in (*ADMINISTERS, "pipeline.purge"))
+    assert admin.has_perms((*OPERATES, *ADMINISTERS, "pipeline.purge"))
+
+
+def test_nobody_may_delete_or_edit_what_was_recorded() -> None:
+    permissions = member("Admin").get_all_permissions()
+
+    assert not [name for name in permissions if ".delete_" in name]
+    assert not [name for name in permissions if ".change_signal" in name]
+
+
+def test_what_a_room_grants_later_can_be_taken_back() -> None:
+    operation = grant(["Viewer"], "pipeline.purge")
+    operation.code(APPS, EDITOR)
+    given = member("Viewer").has_perm("pipeline.purge")
+
+    operation.reverse_code(APPS, EDITOR)
+
+    assert given
+    assert not User.objects.get(username="viewer").has_perm("pipeline.purge")
+
+
+@pytest.mark.parametrize("name", ["pipeline.nothing", "pipeline.nothing*"])
+def test_a_permission_that_does_not_exist_cannot_be_granted(name: str) -> None:
+    with pytest.raises(LookupError, match="no permission is named"):
+        grant(["Viewer"], name).code(APPS, EDITOR)
