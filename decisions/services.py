@@ -23,7 +23,8 @@ from pipeline import queue
 from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.parsing import decimal_text
-from pipeline.types import Claim, GiveUp
+from pipeline.queries import is_paused
+from pipeline.types import Claim, GiveUp, SwitchName
 from signals import services as signals
 from signals.models import Signal
 from signals.types import Direction, Origin, SignalStatus
@@ -319,9 +320,10 @@ def publish(*, now: datetime, limit: int) -> int | None:
 
     None means that nothing was published. Whoever holds the head's row numbers; a second
     publisher waits for it and then finds nothing left. A decision whose signal is no longer
-    valid is withheld: stale advice must not come out as fresh.
+    valid is withheld: stale advice must not come out as fresh. While operators have paused
+    publishing everything waits unnumbered.
     """
-    if not deliberation.has_unpublished():
+    if not deliberation.has_unpublished() or is_paused(SwitchName.PUBLISHING):
         return None
     with transaction.atomic(), pipeline.trail():
         counter = _head()

@@ -18,7 +18,7 @@ from enrichment.types import Facts
 from markets.services import BadMarketData, BadRecording, MarketDataUnavailable
 from pipeline.models import StageRun
 from pipeline.stage import Stage
-from pipeline.types import Claim, Done, GiveUp, Result, RetryIn
+from pipeline.types import Claim, Done, GiveUp, Result, RetryIn, SwitchName
 from signals.services import expire
 
 REASON_MAX_CHARS = 500
@@ -80,4 +80,5 @@ ENRICH = Stage(
     deadline_s=settings.ENRICH_DEADLINE_MS / 1000,
     concurrency=settings.ENRICH_CONCURRENCY,
     attempts_max=settings.RETRY_MAX + 1,
+    switch=SwitchName.INTAKE,
 )

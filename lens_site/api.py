@@ -1,4 +1,4 @@
-"""Doors that read across rooms: one signal in full, and the dead letters."""
+"""Doors that read across rooms: one signal in full, and what judging again changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework.request import Request
@@ -23,12 +22,9 @@ from enrichment.models import Enrichment
 from evaluation import queries as evaluation
 from evaluation.serializers import evaluation_json
 from lens_site import rerun_diff
-from pipeline import queries as pipeline
-from pipeline import services as conveyor
-from pipeline.models import DeadLetter
 from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query, time_text
 from pipeline.types import NotFound
-from signals.api import StrictJson, find_signal, timeline_json
+from signals.api import find_signal, timeline_json
 from signals.serializers import SignalSummary, signal_json
 
 
@@ -250,159 +246,8 @@ class RerunView(APIView):
         )
 
 
-class LetterAnswer(BaseModel):
-    """Work that failed for good."""
-
-    id: str
-    event_id: str
-    stage: str
-    subject: str
-    run: int
-    status: Literal["OPEN", "RETRYING", "RESOLVED"]
-    code: str
-    reason: str
-    fingerprint: str
-    attempts: int
-    retry_count: int
-    created_at: str
-    resolved_at: str | None
-    resolved_by: str
-    note: str
-
-
-class LetterPage(BaseModel):
-    """Dead letters, newest first."""
-
-    items: list[LetterAnswer]
-
-
-class LetterQuery(BaseModel):
-    """Filters of the list of dead letters."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: Literal["OPEN", "RETRYING", "RESOLVED"] | None = None
-    stage: Literal["enrich", "evaluate", "jury"] | None = None
-    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
-    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
-
-
-class NoteBody(BaseModel):
-    """Why an operator does this."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    note: Annotated[str, Field(min_length=1, max_length=1000)]
-
-
-class LettersView(APIView):
-    """``/dlq``: what failed for good."""
-
-    permission_classes = [scope(Scope.OPS)]
-
-    @extend_schema(
-        operation_id="list_dead_letters",
-        tags=["dead letters"],
-        summary="List dead letters, newest first",
-        parameters=[LetterQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
-        responses=LetterPage,
-    )
-    def get(self, request: Request) -> Response:
-        query = parse_query(LetterQuery, request.query_params)
-        filters = query.model_dump(exclude_none=True, exclude={"limit"})
-        rows = pipeline.list_dead_letters(filters=filters)[: query.limit]
-        return Response({"items": [_letter_json(row) for row in rows]})
-
-
-class LetterView(APIView):
-    """``/dlq/{id}``: one dead letter."""
-
-    permission_classes = [scope(Scope.OPS)]
-
-    @extend_schema(
-        operation_id="get_dead_letter",
-        tags=["dead letters"],
-        summary="One dead letter",
-        responses=LetterAnswer,
-    )
-    def get(self, request: Request, letter_id: UUID) -> Response:
-        del request
-        return Response(_letter_json(_find_letter(letter_id)))
-
-
-class RetryView(APIView):
-    """``/dlq/{id}/retry``: run the signal again, as a new run."""
-
-    permission_classes = [scope(Scope.OPS)]
-
-    @extend_schema(
-        operation_id="retry_dead_letter",
-        tags=["dead letters"],
-        summary="Run the signal again, as a new run",
-        request=None,
-        responses=LetterAnswer,
-    )
-    def post(self, request: Request, letter_id: UUID) -> Response:
-        letter = _find_letter(letter_id)
-        conveyor.retry_letter(letter=letter, actor=identity_of(request).name, now=timezone.now())
-        return Response(_letter_json(_find_letter(letter_id)))
-
-
-class ResolveView(APIView):
-    """``/dlq/{id}/resolve``: close it without running it again."""
-
-    permission_classes = [scope(Scope.OPS)]
-    parser_classes = [StrictJson]
-
-    @extend_schema(
-        operation_id="resolve_dead_letter",
-        tags=["dead letters"],
-        summary="Close a dead letter without running it again",
-        request=NoteBody,
-        responses=LetterAnswer,
-    )
-    def post(self, request: Request, letter_id: UUID) -> Response:
-        body = parse_query(NoteBody, request.data if isinstance(request.data, dict) else {})
-        letter = _find_letter(letter_id)
-        conveyor.resolve_letter(
-            letter=letter, actor=identity_of(request).name, note=body.note, at=timezone.now()
-        )
-        return Response(_letter_json(_find_letter(letter_id)))
-
-
-def _find_letter(letter_id: UUID) -> DeadLetter:
-    letter = pipeline.get_dead_letter(letter_id=letter_id)
-    if letter is None:
-        raise NotFound(f"there is no dead letter {letter_id}")
-    return letter
-
-
-def _letter_json(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": str(letter.id),
-        "event_id": str(letter.trace),
-        "stage": letter.stage,
-        "subject": str(letter.subject),
-        "run": letter.run,
-        "status": letter.status,
-        "code": letter.code,
-        "reason": letter.reason,
-        "fingerprint": letter.fingerprint,
-        "attempts": letter.attempts,
-        "retry_count": letter.retry_count,
-        "created_at": time_text(letter.created_at),
-        "resolved_at": time_text(letter.resolved_at),
-        "resolved_by": letter.resolved_by,
-        "note": letter.note,
-    }
-
-
 urlpatterns = [
     path("signals/<uuid:event_id>", SignalView.as_view()),
     path("reruns", RerunsView.as_view()),
     path("reruns/<uuid:rerun_id>", RerunView.as_view()),
-    path("dlq", LettersView.as_view()),
-    path("dlq/<uuid:letter_id>", LetterView.as_view()),
-    path("dlq/<uuid:letter_id>/retry", RetryView.as_view()),
-    path("dlq/<uuid:letter_id>/resolve", ResolveView.as_view()),
 ]

@@ -24,6 +24,7 @@ api_v1 = [
     path("", include("decisions.urls")),
     path("", include("evaluation.urls")),
     path("", include("lens_site.api")),
+    path("", include("lens_site.operating")),
 ]
 
 urlpatterns = [

@@ -13,8 +13,8 @@ from django.db import connection
 from django.db.models import Case, Count, F, IntegerField, Max, Min, QuerySet, When
 from django.db.models.functions import Now
 
-from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun
-from pipeline.types import LetterStatus, RunStatus
+from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
+from pipeline.types import LetterStatus, RunStatus, SwitchName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +119,19 @@ def database_now() -> datetime:
 def list_lines(*, traces: Collection[UUID], verb: str) -> list[AuditEvent]:
     """Return the lines of one kind in several trails."""
     return list(AuditEvent.objects.filter(trace__in=traces, verb=verb))
+
+
+def list_switches() -> list[Switch]:
+    """Return every switch, also those that nobody has ever thrown."""
+    thrown = Switch.objects.in_bulk()
+    return [thrown.get(name) or Switch(name=name) for name in SwitchName.values]
+
+
+def list_paused() -> list[Switch]:
+    """Return the switches that halt something now: what a banner on every page tells of."""
+    return list(Switch.objects.filter(is_paused=True).order_by("name"))
+
+
+def is_paused(name: str) -> bool:
+    """Say whether operators have halted ``name``."""
+    return Switch.objects.filter(name=name, is_paused=True).exists()

@@ -22,14 +22,25 @@ from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
 from pipeline import queue
-from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun
+from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
 from pipeline.retry import backoff
-from pipeline.types import Claim, GiveUp, LetterStatus, RetryIn, RunStatus
+from pipeline.types import (
+    Claim,
+    FieldError,
+    GiveUp,
+    InvalidRequest,
+    LetterStatus,
+    NotFound,
+    RetryIn,
+    RunStatus,
+    SwitchName,
+)
 
 logger = logging.getLogger(__name__)
 
 WORK = "work"
 PUBLISH = "publish"
+REASON_MAX_CHARS = 500
 
 
 class LeaseLost(Exception):
@@ -349,6 +360,54 @@ def resolve_letter(*, letter: DeadLetter, actor: str, note: str, at: datetime) -
         record(
             trace=letter.trace, verb="RESOLVED", actor=actor, at=at, note=note, stage=letter.stage
         )
+
+
+def pause(*, name: str, actor: str, reason: str, now: datetime) -> Switch:
+    """Halt intake or publishing and return the switch; a halted one keeps who halted it and why.
+
+    Programs that are under way finish what they hold, and take nothing new from then on.
+
+    :raises NotFound: if there is no such switch.
+    :raises InvalidRequest: if no reason is given.
+    """
+    return _throw(name=name, is_paused=True, actor=actor, reason=reason, now=now)
+
+
+def resume(*, name: str, actor: str, reason: str, now: datetime) -> Switch:
+    """Let intake or publishing go on where it was halted, and return the switch.
+
+    :raises NotFound: if there is no such switch.
+    :raises InvalidRequest: if no reason is given.
+    """
+    return _throw(name=name, is_paused=False, actor=actor, reason=reason, now=now)
+
+
+def _throw(*, name: str, is_paused: bool, actor: str, reason: str, now: datetime) -> Switch:
+    if name not in SwitchName.values:
+        raise NotFound(f"there is no switch {name!r}; there are {', '.join(SwitchName.values)}")
+    reason = checked_reason(reason)
+    with transaction.atomic():
+        switch, _ = Switch.objects.select_for_update().get_or_create(name=name)
+        if switch.is_paused == is_paused:
+            return switch
+        switch.is_paused, switch.reason, switch.actor, switch.since = is_paused, reason, actor, now
+        switch.save()
+        verb = "PAUSED" if is_paused else "RESUMED"
+        record(trace=None, verb=verb, actor=actor, at=now, switch=name, reason=reason)
+        queue.ring_after_commit(WORK if name == SwitchName.INTAKE else PUBLISH)
+    return switch
+
+
+def checked_reason(reason: str) -> str:
+    """Return why an operator does something, which the trail must be able to tell.
+
+    :raises InvalidRequest: if it is empty or too long.
+    """
+    stripped = reason.strip()
+    if 1 <= len(stripped) <= REASON_MAX_CHARS:
+        return stripped
+    fault = f"must say why, in 1 to {REASON_MAX_CHARS} characters"
+    raise InvalidRequest(f"the reason {fault}", (FieldError("reason", "length", fault),))
 
 
 def beat(*, name: str, kind: str, started_at: datetime, at: datetime) -> None:

@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 
 from pipeline import services
 from pipeline.models import StageRun
-from pipeline.types import Claim, Done, GiveUp, Result, RetryIn, RunStatus
+from pipeline.types import Claim, Done, GiveUp, Result, RetryIn, RunStatus, SwitchName
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class Stage:
     left to do. ``perform`` may wait on the network and must not touch the database. ``settle``
     and ``give_up`` run inside the transaction that closes the work. ``late`` is told of work that
     was done after it had been taken over or closed; its result may be counted but not used.
-    ``close`` is awaited when the event loop has no more of the stage's work.
+    ``close`` is awaited when the event loop has no more of the stage's work. ``switch`` names what
+    operators pause to have none of it taken up.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Stage:
     attempts_max: int
     late: Callable[[Claim, Any, Any, datetime], None] | None = None
     close: Callable[[], Awaitable[None]] | None = None
+    switch: SwitchName | None = None
 
 
 def wired_stages() -> list[Stage]:

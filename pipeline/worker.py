@@ -152,6 +152,8 @@ class Worker:
         Work that may be what kills its workers runs alone: nothing else is claimed until the
         rest is done, then that one piece, then nothing until it is done.
         """
+        paused = {switch.name for switch in queries.list_paused()}
+        wanted = [(stage, room) for stage, room in wanted if stage.switch not in paused]
         names = [stage.name for stage, _ in wanted]
         poll_s: float = settings.WORKER_POLL_MS / 1000
         if self._alone and self._held:

@@ -14,7 +14,8 @@ from django.db.models import F
 from pipeline import services as pipeline
 from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
-from pipeline.types import Overloaded
+from pipeline.queries import is_paused
+from pipeline.types import Overloaded, SwitchName
 from signals import queries
 from signals.models import Replay, Signal
 from signals.types import (
@@ -33,8 +34,12 @@ END_STATUSES = frozenset(SignalStatus) - frozenset(OPEN_STATUSES)
 def refuse_when_overloaded(*, now: datetime) -> None:
     """Refuse new work that could not be finished in time, before anything is stored.
 
+    While operators have paused intake, signals are stored without limit and nothing is promised.
+
     :raises Overloaded: when too much is unfinished or the oldest waits too long.
     """
+    if is_paused(SwitchName.INTAKE):
+        return
     unfinished, age = queries.get_backlog(now=now)
     if unfinished > settings.BACKLOG_MAX_SIGNALS:
         raise Overloaded(

@@ -13,6 +13,7 @@ from decisions.types import JURY
 from enrichment.models import Enrichment
 from evaluation.models import Evaluation
 from evaluation.types import AttemptStatus, EvaluationStatus
+from pipeline import services as pipeline
 from pipeline.models import AuditEvent, DeadLetter, StageRun
 from signals.models import Signal
 from signals.types import Origin, SignalStatus
@@ -260,3 +261,16 @@ def test_the_jury_is_summoned_for_its_deadline(settings: Settings) -> None:
 
     run = StageRun.objects.get(stage="jury")
     assert run.next_at == NOON + timedelta(seconds=6)
+
+
+def test_while_publishing_is_paused_decisions_wait_unnumbered(signal: Signal) -> None:
+    decision = make_decision(signal)
+    pipeline.pause(name="publishing", actor="ann", reason="a bad model", now=NOON)
+
+    halted = services.publish(now=LATER, limit=10)
+    waiting = Decision.objects.get(id=decision.id).seq
+    pipeline.resume(name="publishing", actor="ann", reason="mended", now=NOON)
+    resumed = services.publish(now=LATER, limit=10)
+
+    assert (halted, waiting) == (None, None)
+    assert resumed == Decision.objects.get(id=decision.id).seq

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,6 +41,9 @@ class Errand:
             concurrency=concurrency,
             attempts_max=3,
         )
+
+    def stage_with(self, **changes: Any) -> Stage:
+        return replace(self.stage, **changes)
 
     @staticmethod
     def load(subjects: Sequence[UUID]) -> Mapping[UUID, UUID]:

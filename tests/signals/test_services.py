@@ -8,7 +8,7 @@ from django.db import DatabaseError, transaction
 from pytest_django import Settings
 
 from pipeline.models import AuditEvent, DeadLetter, StageRun
-from pipeline.services import retry_letter
+from pipeline.services import pause, retry_letter
 from pipeline.types import Overloaded
 from signals import services
 from signals.models import Signal
@@ -119,6 +119,14 @@ def test_an_old_backlog_is_refused_too() -> None:
 
     with pytest.raises(Overloaded, match="the oldest signal has waited 61 s"):
         services.refuse_when_overloaded(now=NOON + timedelta(seconds=61))
+
+
+def test_while_intake_is_paused_no_backlog_turns_a_signal_away(settings: Settings) -> None:
+    settings.BACKLOG_MAX_SIGNALS = 0
+    make_signal()
+    pause(name="intake", actor="ann", reason="maintenance", now=NOON)
+
+    services.refuse_when_overloaded(now=NOON + timedelta(hours=1))
 
 
 def test_replays_are_no_backlog() -> None:

@@ -1,0 +1,288 @@
+"""Doors for operators: dead letters, and the switches that halt parts of the house."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from django.urls import path
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from pydantic import BaseModel, ConfigDict, Field
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.auth import identity_of, scope
+from access.types import Scope
+from pipeline import queries, services
+from pipeline.models import DeadLetter, Switch
+from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query, time_text
+from pipeline.types import NotFound
+from signals.api import StrictJson
+
+
+class LetterAnswer(BaseModel):
+    """Work that failed for good."""
+
+    id: str
+    event_id: str
+    stage: str
+    subject: str
+    run: int
+    status: Literal["OPEN", "RETRYING", "RESOLVED"]
+    code: str
+    reason: str
+    fingerprint: str
+    attempts: int
+    retry_count: int
+    created_at: str
+    resolved_at: str | None
+    resolved_by: str
+    note: str
+
+
+class LetterPage(BaseModel):
+    """Dead letters, newest first."""
+
+    items: list[LetterAnswer]
+
+
+class LetterQuery(BaseModel):
+    """Filters of the list of dead letters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["OPEN", "RETRYING", "RESOLVED"] | None = None
+    stage: Literal["enrich", "evaluate", "jury"] | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
+
+
+class NoteBody(BaseModel):
+    """Why an operator does this."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class LettersView(APIView):
+    """``/dlq``: what failed for good."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="list_dead_letters",
+        tags=["dead letters"],
+        summary="List dead letters, newest first",
+        parameters=[LetterQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
+        responses=LetterPage,
+    )
+    def get(self, request: Request) -> Response:
+        query = parse_query(LetterQuery, request.query_params)
+        filters = query.model_dump(exclude_none=True, exclude={"limit"})
+        rows = queries.list_dead_letters(filters=filters)[: query.limit]
+        return Response({"items": [_letter_json(row) for row in rows]})
+
+
+class LetterView(APIView):
+    """``/dlq/{id}``: one dead letter."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="get_dead_letter",
+        tags=["dead letters"],
+        summary="One dead letter",
+        responses=LetterAnswer,
+    )
+    def get(self, request: Request, letter_id: UUID) -> Response:
+        del request
+        return Response(_letter_json(_find_letter(letter_id)))
+
+
+class RetryView(APIView):
+    """``/dlq/{id}/retry``: run the signal again, as a new run."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="retry_dead_letter",
+        tags=["dead letters"],
+        summary="Run the signal again, as a new run",
+        request=None,
+        responses=LetterAnswer,
+    )
+    def post(self, request: Request, letter_id: UUID) -> Response:
+        letter = _find_letter(letter_id)
+        services.retry_letter(letter=letter, actor=identity_of(request).name, now=datetime.now(UTC))
+        return Response(_letter_json(_find_letter(letter_id)))
+
+
+class ResolveView(APIView):
+    """``/dlq/{id}/resolve``: close it without running it again."""
+
+    permission_classes = [scope(Scope.OPS)]
+    parser_classes = [StrictJson]
+
+    @extend_schema(
+        operation_id="resolve_dead_letter",
+        tags=["dead letters"],
+        summary="Close a dead letter without running it again",
+        request=NoteBody,
+        responses=LetterAnswer,
+    )
+    def post(self, request: Request, letter_id: UUID) -> Response:
+        body = parse_query(NoteBody, request.data if isinstance(request.data, dict) else {})
+        letter = _find_letter(letter_id)
+        services.resolve_letter(
+            letter=letter, actor=identity_of(request).name, note=body.note, at=datetime.now(UTC)
+        )
+        return Response(_letter_json(_find_letter(letter_id)))
+
+
+def _find_letter(letter_id: UUID) -> DeadLetter:
+    letter = queries.get_dead_letter(letter_id=letter_id)
+    if letter is None:
+        raise NotFound(f"there is no dead letter {letter_id}")
+    return letter
+
+
+def _letter_json(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": str(letter.id),
+        "event_id": str(letter.trace),
+        "stage": letter.stage,
+        "subject": str(letter.subject),
+        "run": letter.run,
+        "status": letter.status,
+        "code": letter.code,
+        "reason": letter.reason,
+        "fingerprint": letter.fingerprint,
+        "attempts": letter.attempts,
+        "retry_count": letter.retry_count,
+        "created_at": time_text(letter.created_at),
+        "resolved_at": time_text(letter.resolved_at),
+        "resolved_by": letter.resolved_by,
+        "note": letter.note,
+    }
+
+
+class SwitchAnswer(BaseModel):
+    """Whether one part of the house is halted; who halted or resumed it last, when and why."""
+
+    name: Literal["intake", "publishing"]
+    paused: bool
+    reason: str
+    actor: str
+    since: str | None
+
+
+class SwitchList(BaseModel):
+    """Every switch."""
+
+    items: list[SwitchAnswer]
+
+
+class ReasonBody(BaseModel):
+    """Why an operator does this."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=services.REASON_MAX_CHARS)]
+
+
+WHY = OpenApiExample("Why", request_only=True, value={"reason": "the venue is under maintenance"})
+
+
+class SwitchesView(APIView):
+    """``/switches``: what is halted."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="list_switches",
+        tags=["switches"],
+        summary="Show whether intake and publishing are paused, by whom and why",
+        responses=SwitchList,
+    )
+    def get(self, request: Request) -> Response:
+        del request
+        return Response({"items": [_switch_json(row) for row in queries.list_switches()]})
+
+
+class PauseView(APIView):
+    """``/switches/{name}/pause``: halt a part of the house."""
+
+    permission_classes = [scope(Scope.OPS)]
+    parser_classes = [StrictJson]
+
+    @extend_schema(
+        operation_id="pause_switch",
+        tags=["switches"],
+        summary="Pause intake or publishing",
+        description="`intake`: signals are still accepted and stored, and none is taken up."
+        " `publishing`: decisions are still made, and wait for their numbers. Pausing what is"
+        " paused changes nothing.",
+        request=ReasonBody,
+        responses=SwitchAnswer,
+        examples=[WHY],
+    )
+    def post(self, request: Request, name: str) -> Response:
+        row = services.pause(
+            name=name,
+            actor=identity_of(request).actor,
+            reason=_reason(request),
+            now=datetime.now(UTC),
+        )
+        return Response(_switch_json(row))
+
+
+class ResumeView(APIView):
+    """``/switches/{name}/resume``: let it go on."""
+
+    permission_classes = [scope(Scope.OPS)]
+    parser_classes = [StrictJson]
+
+    @extend_schema(
+        operation_id="resume_switch",
+        tags=["switches"],
+        summary="Resume intake or publishing where it was halted",
+        request=ReasonBody,
+        responses=SwitchAnswer,
+        examples=[WHY],
+    )
+    def post(self, request: Request, name: str) -> Response:
+        row = services.resume(
+            name=name,
+            actor=identity_of(request).actor,
+            reason=_reason(request),
+            now=datetime.now(UTC),
+        )
+        return Response(_switch_json(row))
+
+
+def _reason(request: Request) -> str:
+    return parse_query(ReasonBody, request.data if isinstance(request.data, dict) else {}).reason
+
+
+def _switch_json(row: Switch) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "paused": row.is_paused,
+        "reason": row.reason,
+        "actor": row.actor,
+        "since": time_text(row.since),
+    }
+
+
+urlpatterns = [
+    path("dlq", LettersView.as_view()),
+    path("dlq/<uuid:letter_id>", LetterView.as_view()),
+    path("dlq/<uuid:letter_id>/retry", RetryView.as_view()),
+    path("dlq/<uuid:letter_id>/resolve", ResolveView.as_view()),
+    path("switches", SwitchesView.as_view()),
+    path("switches/<slug:name>/pause", PauseView.as_view()),
+    path("switches/<slug:name>/resume", ResumeView.as_view()),
+]
