@@ -59,6 +59,7 @@ def test_what_a_room_grants_later_can_be_taken_back() -> None:
     operation.code(APPS, EDITOR)
     given = member("Viewer").has_perm("pipeline.purge")
 
+    assert operation.reverse_code is not None
     operation.reverse_code(APPS, EDITOR)
 
     assert given
