@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,12 +25,6 @@ from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query, time_text
 from pipeline.types import NotFound
 from signals.api import find_signal, timeline_json
 from signals.serializers import SignalSummary, signal_json
-
-
-def root(request: HttpRequest) -> HttpResponseRedirect:
-    """Send a visitor to the API's documentation."""
-    del request
-    return HttpResponseRedirect("/api/docs")
 
 
 class SignalDetail(SignalSummary):

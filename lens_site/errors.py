@@ -12,6 +12,8 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+from django.utils.translation import gettext
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -186,12 +188,15 @@ def _field_errors(error: exceptions.APIException) -> list[FieldError]:
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Answer an unknown path: a problem document under ``/api/``, a plain page elsewhere."""
+    """Answer an unknown path: a problem document under ``/api/``, a page elsewhere."""
     del exception
     if request.path.startswith("/api"):
         detail = f"There is no {request.path}; the paths are listed at /api/docs."
         return _json(request, status=404, code="NOT_FOUND", detail=detail)
-    return HttpResponse("Nothing here.", status=404, content_type="text/plain")
+    if getattr(request, "user", None) is None or not request.user.is_authenticated:
+        return HttpResponse("Nothing here.", status=404, content_type="text/plain")
+    detail = gettext("The address may be mistyped, or what it named has been purged.")
+    return render(request, "error.html", {"status": 404, "detail": detail}, status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

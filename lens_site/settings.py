@@ -48,7 +48,7 @@ MIDDLEWARE = [
     "lens_site.errors.RequestId",
     "access.auth.RateLimitHeaders",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "lens_site.statics.PackedStatics",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -71,6 +71,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 X_FRAME_OPTIONS = "DENY"
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/board"
+LOGOUT_REDIRECT_URL = "/login"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -81,6 +84,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "lens_site.pages.layout.chrome",
             ]
         },
     }

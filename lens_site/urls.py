@@ -8,8 +8,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
-from lens_site import asyncapi, errors, health, pages
-from lens_site.api import root
+from lens_site import asyncapi, errors, health
 
 PUBLIC: dict[str, list[Any]] = {
     "authentication_classes": [],
@@ -28,12 +27,10 @@ api_v1 = [
 ]
 
 urlpatterns = [
-    path("", root),
+    path("", include("lens_site.pages.urls")),
     path("api/v1/", include(api_v1)),
     path("api/v1/health", health.health),
     path("api/v1/ready", health.ready),
-    path("docs/<slug:name>", pages.document),
-    path("reruns/<uuid:rerun_id>", pages.rerun),
     path("health", health.health),
     path("ready", health.ready),
     path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),

@@ -552,7 +552,7 @@ def test_the_page_needs_no_script_and_no_style_of_its_own() -> None:
 
 
 def test_long_reruns_have_more_than_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lens_site.pages.PAGE_ROWS", 2)
+    monkeypatch.setattr("lens_site.pages.reruns.PAGE_ROWS", 2)
     signals = four()
     rerun = again()
     client = staff()

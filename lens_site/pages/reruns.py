@@ -1,10 +1,9 @@
-"""Pages for people: the documents that error answers point to, and reruns side by side."""
+"""The page of a rerun: stored cases judged again, old and new word side by side."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.admin.views.decorators import staff_member_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,16 +15,6 @@ from lens_site.errors import bad_request
 from pipeline.types import InvalidRequest
 
 PAGE_ROWS = 100
-DOCUMENTS = ("api", "errors", "operations", "settings")
-
-
-def document(request: HttpRequest, name: str) -> HttpResponse:
-    """Show one of the documents of ``docs/`` as it was written."""
-    del request
-    if name not in DOCUMENTS:
-        raise Http404
-    text = (settings.BASE_DIR / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    return HttpResponse(text, content_type="text/plain; charset=utf-8")
 
 
 @require_safe

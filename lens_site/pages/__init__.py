@@ -1,0 +1,1 @@
+"""Pages for people, one module a page; every one is reached through ``access.person``."""

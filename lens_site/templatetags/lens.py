@@ -1,0 +1,176 @@
+"""Tags and filters of the pages; what they say is decided in ``lens_site.pages.formats``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from lens_site.pages import formats, phrases
+
+register = template.Library()
+
+KINDS: Mapping[str, Callable[[Any], str]] = {
+    "price": formats.price,
+    "whole": formats.whole,
+    "percent": formats.percent,
+    "points": formats.points,
+    "change": formats.change,
+    "bps": formats.bps,
+    "usd": formats.usd,
+    "ratio": formats.ratio,
+    "span": formats.span,
+}
+MOMENTS: Mapping[str, Callable[[datetime], str]] = {
+    "clock": formats.clock,
+    "stamp": formats.stamp,
+}
+
+
+def _figure(kind: str, value: Any) -> SafeString:
+    found = formats.number(value)
+    text = KINDS[kind](value)
+    if found is None:
+        return format_html('<span class="unknown">{}</span>', text)
+    return format_html('<data value="{}" data-as="{}">{}</data>', f"{found:f}", kind, text)
+
+
+@register.filter
+def price(value: Any) -> SafeString:
+    """Show a price."""
+    return _figure("price", value)
+
+
+@register.filter
+def whole(value: Any) -> SafeString:
+    """Show a count."""
+    return _figure("whole", value)
+
+
+@register.filter
+def percent(value: Any) -> SafeString:
+    """Show a share of 0 to 1 as per cent."""
+    return _figure("percent", value)
+
+
+@register.filter
+def points(value: Any) -> SafeString:
+    """Show 0 to 100 as per cent."""
+    return _figure("points", value)
+
+
+@register.filter
+def change(value: Any) -> SafeString:
+    """Show a relative change as per cent with its sign."""
+    return _figure("change", value)
+
+
+@register.filter
+def bps(value: Any) -> SafeString:
+    """Show basis points."""
+    return _figure("bps", value)
+
+
+@register.filter
+def usd(value: Any) -> SafeString:
+    """Show US dollars."""
+    return _figure("usd", value)
+
+
+@register.filter
+def ratio(value: Any) -> SafeString:
+    """Show R multiples and the like."""
+    return _figure("ratio", value)
+
+
+@register.filter
+def span(value: Any) -> SafeString:
+    """Show a length of time given in milliseconds."""
+    return _figure("span", value)
+
+
+@register.filter
+def moment(at: datetime | None, kind: str = "clock") -> SafeString:
+    """Show a moment as ``clock``, ``stamp`` or ``age``; the whole of it stands in the tooltip."""
+    if at is None:
+        return format_html('<span class="unknown">{}</span>', formats.UNKNOWN)
+    at = at.astimezone(UTC)
+    text = MOMENTS[kind](at) if kind in MOMENTS else formats.stamp(at)
+    zone = " UTC" if kind != "clock" else ""
+    iso = at.isoformat().replace("+00:00", "Z")
+    return format_html(
+        '<time datetime="{}" data-as="{}" title="{} UTC">{}{}</time>',
+        iso,
+        kind,
+        formats.stamp(at),
+        text,
+        zone,
+    )
+
+
+@register.filter
+def plain(text: object) -> SafeString:
+    """Show a stranger's text as text: isolated, escaped, with what would hide made visible."""
+    shown = format_html_join(
+        "",
+        "{}{}",
+        ((piece, _hidden(code) if code else "") for piece, code in formats.pieces(str(text))),
+    )
+    return format_html('<bdi class="plain">{}</bdi>', shown)
+
+
+def _hidden(code: str) -> SafeString:
+    return format_html('<i class="hidden-letter" title="{}">{}</i>', formats.name_of(code), code)
+
+
+@register.filter
+def short_id(value: object) -> str:
+    """Show the beginning of an id."""
+    return formats.short_id(value)
+
+
+@register.simple_tag
+def words() -> str:
+    """Give scripts their phrases in the language of the request."""
+    return phrases.translated()
+
+
+@register.simple_tag
+def icon(name: str, label: str = "") -> SafeString:
+    """Draw an icon; without a ``label`` it is decoration and silent to screen readers."""
+    sheet = static("lens/icons.svg")
+    if label:
+        return format_html(
+            '<svg class="icon" role="img" aria-label="{}"><use href="{}#{}"></use></svg>',
+            label,
+            sheet,
+            name,
+        )
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', sheet, name
+    )
+
+
+@register.simple_tag
+def direction(value: str) -> SafeString:
+    """Show a direction with an arrow and a word."""
+    arrows = {"long": "▲", "short": "▼", "close_long": "△", "close_short": "▽"}
+    words = {
+        "long": _("long"),
+        "short": _("short"),
+        "close_long": _("close long"),
+        "close_short": _("close short"),
+    }
+    side = value.removeprefix("close_")
+    return format_html(
+        '<span class="direction {}"><span aria-hidden="true">{}</span> {}</span>',
+        side if side in words else "",
+        arrows.get(value, "◆"),
+        words.get(value, value),
+    )
