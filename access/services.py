@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -41,8 +41,9 @@ from access.types import (
     TooManyWrongKeys,
     Unauthorized,
 )
+from pipeline.parsing import time_text
 from pipeline.queue import RedisError, redis_client
-from pipeline.services import record
+from pipeline.services import record_act
 from pipeline.types import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def issue_key(*, draft: KeyDraft, actor: str, now: datetime) -> tuple[ApiKey, st
     parts = new_key_parts()
     with transaction.atomic():
         key = _write_key(parts, draft, owner=parts.id, now=now)
-        _record("KEY_ISSUED", key, actor=actor, now=now)
+        _record("KEY_ISSUED", key, before=None, after=_told(key), actor=actor, now=now)
     return key, written_key(parts, environment=settings.LENS_ENV)
 
 
@@ -120,7 +121,9 @@ def rotate_key(
         successor = _write_key(parts, draft, owner=old.owner, now=now, rotated_from=old)
         ends_at = min(old.expires_at or now + overlap, now + overlap)
         ApiKey.objects.filter(pk=old.pk).update(expires_at=ends_at)
-        _record("KEY_ROTATED", successor, actor=actor, now=now)
+        before = {"key": old.pk, "expires_at": time_text(old.expires_at)}
+        after = {**_told(successor), "old_expires_at": time_text(ends_at)}
+        _record("KEY_ROTATED", successor, before=before, after=after, actor=actor, now=now)
     _stored_keys.forget(old.pk)
     return successor, written_key(parts, environment=settings.LENS_ENV)
 
@@ -129,7 +132,10 @@ def revoke_key(*, key: ApiKey, actor: str, now: datetime) -> ApiKey:
     """Return the key as revoked; revoking it again changes nothing."""
     with transaction.atomic():
         if ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=now):
-            _record("KEY_REVOKED", key, actor=actor, now=now)
+            after = {"revoked_at": time_text(now)}
+            _record(
+                "KEY_REVOKED", key, before={"revoked_at": None}, after=after, actor=actor, now=now
+            )
     _stored_keys.forget(key.pk)
     key.refresh_from_db()
     return key
@@ -253,17 +259,40 @@ def _check_rotatable(key: ApiKey, *, now: datetime) -> None:
         raise KeyNotRotatable("The key was rotated already; rotate its successor.")
 
 
-def _record(verb: str, key: ApiKey, *, actor: str, now: datetime) -> None:
-    record(
-        trace=None,
-        verb=verb,
+def _record(
+    verb: str,
+    key: ApiKey,
+    *,
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object],
+    actor: str,
+    now: datetime,
+) -> None:
+    record_act(
         actor=actor,
+        verb=verb,
+        object=f"key:{key.pk}",
+        before=before,
+        after=after,
         at=now,
         key=key.pk,
         name=key.name,
-        scopes=key.scopes,
-        rotated_from=key.rotated_from_id,
     )
+
+
+def _told(key: ApiKey) -> dict[str, object]:
+    """Return what the trail tells of a key; nothing of its secret."""
+    return {
+        "key": key.pk,
+        "owner": key.owner,
+        "name": key.name,
+        "scopes": key.scopes,
+        "addresses": key.address_list,
+        "rate_per_min": key.rate_per_min,
+        "burst": key.burst,
+        "expires_at": time_text(key.expires_at),
+        "rotated_from": key.rotated_from_id,
+    }
 
 
 @contextmanager

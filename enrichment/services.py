@@ -433,6 +433,7 @@ def add_profile_version(
         for broken in [name, *after]:
             if broken in after and (broken == name or broken not in before):
                 raise BadDefinition(broken, after[broken])
+        last = rows[name].version if name in rows else None
         FeatureProfile.objects.filter(name=name, is_active=True).update(is_active=False)
         row = FeatureProfile.objects.create(
             name=name,
@@ -442,8 +443,13 @@ def add_profile_version(
             created_at=now,
             created_by=actor,
         )
-        pipeline.record(
-            trace=None, verb="PROFILE_CHANGED", actor=actor, at=now, profile=name, version=version
+        pipeline.record_act(
+            actor=actor,
+            verb="PROFILE_CHANGED",
+            object=f"profile:{name}",
+            before=None if last is None else {"version": last},
+            after={"version": version},
+            at=now,
         )
         transaction.on_commit(forget_rules)
     return row
@@ -457,7 +463,9 @@ def add_policy_version(*, definition: Mapping[str, Any], actor: str, now: dateti
     with transaction.atomic():
         version = _next_version(Policy.objects.all())
         parse_policy(definition, version=version)
-        Policy.objects.filter(is_active=True).update(is_active=False)
+        active = Policy.objects.filter(is_active=True)
+        before = active.values_list("version", flat=True).first()
+        active.update(is_active=False)
         row = Policy.objects.create(
             version=version,
             definition=dict(definition),
@@ -465,7 +473,14 @@ def add_policy_version(*, definition: Mapping[str, Any], actor: str, now: dateti
             created_at=now,
             created_by=actor,
         )
-        pipeline.record(trace=None, verb="POLICY_CHANGED", actor=actor, at=now, version=version)
+        pipeline.record_act(
+            actor=actor,
+            verb="POLICY_CHANGED",
+            object="policy",
+            before=None if before is None else {"version": before},
+            after={"version": version},
+            at=now,
+        )
         transaction.on_commit(forget_rules)
     return row
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import transaction
 
 from evaluation.models import ModelState
 from evaluation.types import ALL_MODELS, FAULTS, AttemptStatus
+from pipeline.services import record_act
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +204,17 @@ def switch(*, name: str, is_enabled: bool, actor: str, why: str, now: datetime) 
     }
     if is_enabled:
         values |= {"faults_in_row": 0, "open_until": None}
-    state, _ = ModelState.objects.update_or_create(name=name, defaults=values)
+    with transaction.atomic():
+        before = ModelState.objects.select_for_update().filter(name=name).first()
+        state, _ = ModelState.objects.update_or_create(name=name, defaults=values)
+        record_act(
+            actor=actor,
+            verb="MODEL_SWITCHED",
+            object=f"model:{name}",
+            before={"is_enabled": before is None or before.is_enabled},
+            after={"is_enabled": is_enabled, "why": state.why},
+            at=now,
+        )
     logger.warning("%s switched %s by %s", _named(name), "on" if is_enabled else "off", actor)
     return state
 

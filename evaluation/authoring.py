@@ -63,7 +63,7 @@ def add_prompt_version(
         latest = max((row.version for row in known), default=0)
         text = prompt_text(name=name, version=latest + 1, system=system, user=user)
         row = _store(text, status=Status.DRAFT, note=note, actor=actor, now=now)
-        _tell("PROMPT_ADDED", row, actor=actor, now=now)
+        _tell("PROMPT_ADDED", row, before=None, after=_state(row), actor=actor, now=now)
     return row
 
 
@@ -78,11 +78,19 @@ def revise_draft(
     text = prompt_text(name=prompt.name, version=prompt.version, system=system, user=user)
     with transaction.atomic():
         draft = PromptVersion.objects.filter(id=prompt.id, status=Status.DRAFT, used_at=None)
-        if not draft.update(**_columns(text), note=note):
+        before = draft.select_for_update().first()
+        if before is None or not draft.update(**_columns(text), note=note):
             fault = f"{prompt.name} v{prompt.version} is in use; write a new version"
             raise PromptFrozen(fault)
         prompt.refresh_from_db()
-        _tell("PROMPT_REVISED", prompt, actor=actor, now=now)
+        _tell(
+            "PROMPT_REVISED",
+            prompt,
+            before=_state(before),
+            after=_state(prompt),
+            actor=actor,
+            now=now,
+        )
     return prompt
 
 
@@ -108,9 +116,10 @@ def promote_prompt(*, name: str, version: int, actor: str, now: datetime) -> Pro
         _tell(
             "PROMPT_PROMOTED",
             chosen,
+            before=None if before is None else {"active": before.version},
+            after={"active": chosen.version},
             actor=actor,
             now=now,
-            before=None if before is None else before.version,
         )
     return chosen
 
@@ -169,14 +178,24 @@ def _set_status(row: PromptVersion, status: PromptVersion.Status) -> None:
     row.save(update_fields=["status"])
 
 
-def _tell(verb: str, row: PromptVersion, *, actor: str, now: datetime, **more: Any) -> None:
-    pipeline.record(
-        trace=None,
-        verb=verb,
+def _tell(
+    verb: str,
+    row: PromptVersion,
+    *,
+    before: dict[str, Any] | None,
+    after: dict[str, Any],
+    actor: str,
+    now: datetime,
+) -> None:
+    pipeline.record_act(
         actor=actor,
+        verb=verb,
+        object=f"prompt:{row.name}@{row.version}",
+        before=before,
+        after=after,
         at=now,
-        prompt=row.name,
-        version=row.version,
-        sha256=row.sha256,
-        **more,
     )
+
+
+def _state(row: PromptVersion) -> dict[str, Any]:
+    return {"status": row.status, "sha256": row.sha256, "note": row.note}

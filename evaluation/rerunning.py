@@ -323,7 +323,14 @@ def start_rerun(*, plan: Plan, actor: str, now: datetime) -> Rerun:
     )
     with transaction.atomic():
         rerun.save(force_insert=True)
-        pipeline.record(trace=rerun.id, verb=STARTED, actor=actor, at=now, **_told(plan))
+        pipeline.record_act(
+            trace=rerun.id,
+            actor=actor,
+            verb=STARTED,
+            object=f"rerun:{rerun.id}",
+            after=_told(plan),
+            at=now,
+        )
     for start in range(0, len(plan.signal_ids), BATCH):
         batch = list(_stored(plan.signal_ids[start : start + BATCH]))
         with transaction.atomic(), pipeline.trail():

@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from pipeline import tracing
 from pipeline.types import FieldError, LensError
 
 logger = logging.getLogger(__name__)
@@ -72,10 +73,12 @@ class RequestId:
         )
         if iscoroutinefunction(self):
             return self._later(request)
-        return self._marked(request, self.get_response(request))
+        with tracing.request(request_id(request)):
+            return self._marked(request, self.get_response(request))
 
     async def _later(self, request: HttpRequest) -> Any:
-        return self._marked(request, await self.get_response(request))  # type: ignore[misc]
+        with tracing.request(request_id(request)):
+            return self._marked(request, await self.get_response(request))  # type: ignore[misc]
 
     @staticmethod
     def _marked(request: HttpRequest, response: Any) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 SECRETS = re.compile(
     r"(lens_[a-z]+_[A-Za-z0-9]{8}_)[A-Za-z0-9_\-]+"
@@ -16,10 +18,35 @@ SECRETS = re.compile(
     re.IGNORECASE,
 )
 
+SECRET_NAMES = re.compile(
+    r"(?:^|_)(?:secret|secrets|password|passwd|pepper|hmac|authorization|credential|credentials)(?:_|$)"
+    r"|(?:^|_)(?:api_key|private_key|access_token|auth_token)$",
+    re.IGNORECASE,
+)
+STRUCK_OUT = "***"
+
 
 def masked(text: str) -> str:
     """Return ``text`` with everything that looks like a secret struck out."""
     return SECRETS.sub(lambda match: f"{next(g for g in match.groups() if g)}***", text)
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a JSON value with everything struck out that is a secret by its name or its look."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        return {
+            name: STRUCK_OUT if _names_a_secret(name) and part else without_secrets(part)
+            for name, part in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_secrets(part) for part in value]
+    return value
+
+
+def _names_a_secret(name: object) -> bool:
+    return isinstance(name, str) and SECRET_NAMES.search(name) is not None
 
 
 class MaskSecrets(logging.Filter):

@@ -100,10 +100,15 @@ class AuditEvent(models.Model):
     at = models.DateTimeField()
     verb = models.CharField(max_length=32)
     actor = models.CharField(max_length=100)
+    object = models.CharField(max_length=100, blank=True, default="", db_default="")
+    request_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     details = models.JSONField(default=dict)
 
     class Meta:
-        indexes = [models.Index(fields=["trace", "id"], name="audit_by_trace")]
+        indexes = [
+            models.Index(fields=["trace", "id"], name="audit_by_trace"),
+            models.Index(fields=["object", "-id"], name="act_by_object", condition=~Q(object="")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.verb} by {self.actor} at {self.at:%Y-%m-%d %H:%M:%S}"

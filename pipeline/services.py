@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,8 +22,10 @@ from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
 from pipeline import queue
+from pipeline.logs import without_secrets
 from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
 from pipeline.retry import backoff
+from pipeline.tracing import current_request_id
 from pipeline.types import (
     Claim,
     FieldError,
@@ -37,6 +39,9 @@ from pipeline.types import (
 )
 
 logger = logging.getLogger(__name__)
+
+ACTOR_MAX_CHARS = 100
+OBJECT_MAX_CHARS = 100
 
 WORK = "work"
 PUBLISH = "publish"
@@ -91,7 +96,59 @@ def record(
     *, trace: UUID | None, verb: str, actor: str, at: datetime, run: int = 1, **details: Any
 ) -> None:
     """Append one line to the trail; inside :func:`trail` it is written with its neighbours."""
-    line = AuditEvent(trace=trace, run=run, at=at, verb=verb, actor=actor, details=details)
+    _append(
+        AuditEvent(
+            trace=trace,
+            run=run,
+            at=at,
+            verb=verb,
+            actor=actor[:ACTOR_MAX_CHARS],
+            request_id=current_request_id(),
+            details=without_secrets(details),
+        )
+    )
+
+
+def record_act(  # noqa: PLR0913  the columns of a line
+    *,
+    actor: str,
+    verb: str,
+    object: str,
+    at: datetime,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    request_id: str | None = None,
+    trace: UUID | None = None,
+    run: int = 1,
+    **details: Any,
+) -> None:
+    """Append what a person or a program with a key did to the same trail.
+
+    ``object`` names what was changed, as ``kind:id``. ``before`` and ``after`` hold what the act
+    changed and nothing else; None says that there was nothing, or is nothing any more. The request
+    is the one being served unless another is named. What looks like a secret is struck out.
+    """
+    _append(
+        AuditEvent(
+            trace=trace,
+            run=run,
+            at=at,
+            verb=verb,
+            actor=actor[:ACTOR_MAX_CHARS],
+            object=object[:OBJECT_MAX_CHARS],
+            request_id=current_request_id() if request_id is None else request_id,
+            details=without_secrets(
+                {
+                    "before": None if before is None else dict(before),
+                    "after": None if after is None else dict(after),
+                    **details,
+                }
+            ),
+        )
+    )
+
+
+def _append(line: AuditEvent) -> None:
     lines = getattr(_open, "lines", None)
     if lines is None:
         line.save(force_insert=True)
@@ -310,10 +367,13 @@ def retry_letter(*, letter: DeadLetter, actor: str, now: datetime) -> bool:
         rows = DeadLetter.objects.filter(id=letter.id, status=LetterStatus.OPEN)
         if not rows.update(status=LetterStatus.RETRYING, retry_count=F("retry_count") + 1):
             return False
-        record(
+        record_act(
             trace=letter.trace,
             verb="RETRIED",
             actor=actor,
+            object=f"letter:{letter.id}",
+            before={"status": LetterStatus.OPEN},
+            after={"status": LetterStatus.RETRYING},
             at=now,
             run=letter.run,
             stage=letter.stage,
@@ -355,10 +415,23 @@ def fingerprint(*, stage: str, code: str, reason: str) -> str:
 
 def resolve_letter(*, letter: DeadLetter, actor: str, note: str, at: datetime) -> None:
     """Close a dead letter without running it again."""
-    changed = DeadLetter.objects.filter(id=letter.id).exclude(status=LetterStatus.RESOLVED)
-    if changed.update(status=LetterStatus.RESOLVED, resolved_at=at, resolved_by=actor, note=note):
-        record(
-            trace=letter.trace, verb="RESOLVED", actor=actor, at=at, note=note, stage=letter.stage
+    with transaction.atomic():
+        found = DeadLetter.objects.select_for_update().filter(id=letter.id)
+        before = (
+            found.exclude(status=LetterStatus.RESOLVED).values_list("status", flat=True).first()
+        )
+        if before is None:
+            return
+        found.update(status=LetterStatus.RESOLVED, resolved_at=at, resolved_by=actor, note=note)
+        record_act(
+            trace=letter.trace,
+            verb="RESOLVED",
+            actor=actor,
+            object=f"letter:{letter.id}",
+            before={"status": before},
+            after={"status": LetterStatus.RESOLVED, "note": note},
+            at=at,
+            stage=letter.stage,
         )
 
 

@@ -25,15 +25,18 @@ def refuse(*, name: str, table: str, event: str, when: str, message: str) -> Run
     """Return an operation that refuses ``event`` on rows of ``table`` for which ``when`` holds.
 
     ``when`` speaks of OLD and NEW in SQL that SQLite and PostgreSQL both understand. The names
-    are constants of our migrations, so they are put into the text as they are.
+    are constants of our migrations, so they are put into the text as they are. On SQLite, adding a
+    field makes the table anew, without its triggers: the migration then ends in the same operation.
     """
     words = {"name": name, "table": table, "event": event, "when": when, "message": message}
 
     def create(apps: Any, schema_editor: Any) -> None:
         del apps
         if schema_editor.connection.vendor == "sqlite":
+            schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}")
             schema_editor.execute(SQLITE.format(**words))
         else:
+            schema_editor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
             schema_editor.execute(FUNCTION.format(**words))
             schema_editor.execute(POSTGRES.format(**words))
 

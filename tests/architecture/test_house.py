@@ -26,7 +26,7 @@ ROOMS = (
 TESTS_OF = {"lens_site": "site"}
 FACE = frozenset({"types", "models", "services", "queries"})
 WIDER_FACES = {
-    "pipeline": {"stage", "queue", "plugins", "retry", "logs", "metrics", "parsing"},
+    "pipeline": {"stage", "queue", "plugins", "retry", "logs", "metrics", "parsing", "tracing"},
     "access": {"auth", "websocket"},
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops

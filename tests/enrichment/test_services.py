@@ -48,9 +48,10 @@ def test_a_new_version_follows_and_the_old_one_stays() -> None:
     assert [each.version for each in queries.list_active_profiles() if each.name == row.name] == [2]
     assert FeatureProfile.objects.get(name="trend_plus", version=1).definition == definition
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.details) == (
+    assert (event.verb, event.object, event.details) == (
         "PROFILE_CHANGED",
-        {"profile": "trend_plus", "version": 2},
+        "profile:trend_plus",
+        {"before": {"version": 1}, "after": {"version": 2}},
     )
 
 

@@ -12,6 +12,7 @@ from evaluation import admission
 from evaluation.admission import Health, Turnstile
 from evaluation.models import ModelState
 from evaluation.types import ALL_MODELS, AttemptStatus
+from pipeline.models import AuditEvent
 from tests.factories import NOON
 
 pytestmark = pytest.mark.django_db
@@ -150,6 +151,17 @@ def test_a_switch_stops_one_model_until_a_person_turns_it_on() -> None:
     assert refused("a", at=NOON + timedelta(days=9)) != ""
     admission.switch(name="a", is_enabled=True, actor="ann", why="", now=NOON)
     assert refused("a") == ""
+
+
+def test_switching_leaves_a_line_of_who_and_why() -> None:
+    admission.switch(name="a", is_enabled=False, actor="ann", why="too dear", now=NOON)
+
+    line = AuditEvent.objects.get(verb="MODEL_SWITCHED")
+    assert (line.actor, line.object) == ("ann", "model:a")
+    assert line.details == {
+        "before": {"is_enabled": True},
+        "after": {"is_enabled": False, "why": "too dear"},
+    }
 
 
 def test_the_kill_switch_stops_every_language_model() -> None:

@@ -105,7 +105,11 @@ def test_a_new_version_is_the_next_draft_and_stands_in_the_trail() -> None:
     assert second.user.endswith("\nNow.")
     assert queries.get_active_prompt(name="trial") is None
     assert [verb for verb, _ in trail()] == ["PROMPT_ADDED"] * 2
-    assert trail()[1][1] == {"prompt": "trial", "version": 2, "sha256": second.sha256}
+    assert trail()[1][1] == {
+        "before": None,
+        "after": {"status": "DRAFT", "sha256": second.sha256, "note": ""},
+    }
+    assert AuditEvent.objects.latest("id").object == "prompt:trial@2"
 
 
 def test_a_bad_text_is_stored_nowhere() -> None:
@@ -124,9 +128,9 @@ def test_promoting_a_version_retires_the_one_before() -> None:
 
     found = queries.list_prompt_versions(name="trial")
     assert [(row.version, row.status) for row in found] == [(2, "ACTIVE"), (1, "RETIRED")]
-    assert [(verb, told["version"], told["before"]) for verb, told in trail()[2:]] == [
-        ("PROMPT_PROMOTED", 1, None),
-        ("PROMPT_PROMOTED", 2, 1),
+    assert trail()[2:] == [
+        ("PROMPT_PROMOTED", {"before": None, "after": {"active": 1}}),
+        ("PROMPT_PROMOTED", {"before": {"active": 1}, "after": {"active": 2}}),
     ]
 
 

@@ -167,10 +167,10 @@ def test_one_version_is_promoted_by_whoever_chose_it(office: Client) -> None:
     assert "judges live signals from now on" in page
     assert judge() == draft
     line = AuditEvent.objects.get(verb="PROMPT_PROMOTED")
-    assert (line.actor, line.details["version"], line.details["before"]) == (
+    assert (line.actor, line.details["before"], line.details["after"]) == (
         "ann",
-        draft.version,
-        before.version,
+        {"active": before.version},
+        {"active": draft.version},
     )
 
 

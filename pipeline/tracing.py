@@ -1,0 +1,24 @@
+"""Which request the present work was asked for by, known to everything below the door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+
+
+@contextmanager
+def request(request_id: str) -> Iterator[None]:
+    """Let everything within know the id of the request that it serves."""
+    token = _REQUEST_ID.set(request_id)
+    try:
+        yield
+    finally:
+        _REQUEST_ID.reset(token)
+
+
+def current_request_id() -> str:
+    """Return the id of the request that is being served; empty where there is none."""
+    return _REQUEST_ID.get()
