@@ -7,7 +7,7 @@ import hmac
 import logging
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -38,6 +38,7 @@ from access.types import (
     Scope,
     ServiceUnavailable,
     StoredKey,
+    TooManyCalls,
     TooManyWrongKeys,
     Unauthorized,
 )
@@ -163,6 +164,28 @@ def is_still_good(*, identity: Identity, now: datetime) -> bool:
     stored = queries.get_stored_key(identity.key_id)
     _stored_keys.put(identity.key_id, stored, now=now)
     return stored is not None and _why_dead(stored, now=now) is None
+
+
+def spend_call(*, owner: str, now: datetime) -> None:
+    """Take one write from the share of an owner who proves themselves in another way than a key.
+
+    :raises TooManyCalls: when nothing is left of it.
+    """
+    limit = Limit(
+        name="writes", per_min=settings.RATE_LIMIT_PER_MIN, burst=settings.RATE_LIMIT_BURST
+    )
+    verdict = BUDGET.take(whose=owner, limit=limit, now_s=now.timestamp())
+    if not verdict.allowed:
+        raise TooManyCalls(wait_s=verdict.wait_s)
+
+
+def count_wrong_guess(*, address: str, now: datetime) -> None:
+    """Count somebody who guessed at a secret address.
+
+    :raises TooManyWrongKeys: once they have guessed more than 10 times in a minute.
+    """
+    with suppress(Unauthorized), _wrong_keys_counted(address=address, now=now):
+        raise Unauthorized(WRONG_KEY)
 
 
 def issue_ticket(*, identity: Identity, address: str, now: datetime) -> str:

@@ -117,6 +117,17 @@ class ServiceUnavailable(LensError):
     retry_after_s = 1.0
 
 
+class TooManyCalls(LensError):
+    """Somebody calls more often than they may; ``wait_s`` says how long to pause."""
+
+    code = "RATE_LIMITED"
+    http_status = 429
+
+    def __init__(self, *, wait_s: float) -> None:
+        super().__init__("Too many calls.")
+        self.wait_s = wait_s
+
+
 class TooManyWrongKeys(LensError):
     """One address has presented too many wrong keys; ``wait_s`` says how long to pause."""
 

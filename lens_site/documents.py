@@ -92,6 +92,9 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "TRUSTED_PROXY_COUNT": D(
             "Proxies of ours in front; so many entries of `X-Forwarded-For` are believed."
         ),
+        "HOOK_BODY_MAX_BYTES": D("Bytes of one message to a webhook."),
+        "HOOK_REFUSALS_KEPT": D("Refused messages that are kept of each webhook."),
+        "HOOK_REFUSAL_BODY_BYTES": D("Bytes of a refused message that are kept."),
         "BACKLOG_MAX_SIGNALS": D("Unfinished signals above which new ones are answered with 429."),
         "BACKLOG_MAX_AGE_S": D(
             "Seconds that the oldest queued signal may wait before new ones are answered with 429."

@@ -9,6 +9,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 from lens_site import asyncapi, errors, health
+from signals.webhooks import HookView
 
 PUBLIC: dict[str, list[Any]] = {
     "authentication_classes": [],
@@ -31,6 +32,7 @@ urlpatterns = [
     path("api/v1/", include(api_v1)),
     path("api/v1/health", health.health),
     path("api/v1/ready", health.ready),
+    path("hooks/<str:slug>", HookView.as_view()),
     path("health", health.health),
     path("ready", health.ready),
     path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),

@@ -14,7 +14,9 @@ SECRETS = re.compile(
     r"|((?:api_key|ticket|token|password)=)[^&\s\"']+"
     r"|((?:authorization|x-api-key)['\"]?\s*[:=]\s*['\"]?(?:bearer\s+)?)[^\s'\",]+"
     r"|(://[^:/\s]*:)[^@\s]+(?=@)"
-    r"|\b(sk-)[A-Za-z0-9_\-]{8,}",
+    r"|\b(sk-)[A-Za-z0-9_\-]{8,}"
+    r"|(/hooks/|/welcome\?t=)[A-Za-z0-9_\-]+"
+    r"|([\"'][a-z_\-]*(?:secret|passphrase|password|token|api_?key)[\"']\s*:\s*[\"'])[^\"']+",
     re.IGNORECASE,
 )
 

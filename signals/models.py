@@ -7,7 +7,7 @@ from uuid import uuid4
 from django.db import models
 from django.db.models import Q
 
-from signals.types import OPEN_STATUSES, Direction, EventType, Origin, SignalStatus
+from signals.types import OPEN_STATUSES, Direction, EventType, HookKind, Origin, SignalStatus
 
 
 class Replay(models.Model):
@@ -86,3 +86,48 @@ class Signal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.direction} {self.event_id}"
+
+
+class Hook(models.Model):
+    """An address for programs that cannot send what we ask for; its slug is a secret."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=11, choices=HookKind)
+    slug_sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    slug_hint = models.CharField(max_length=4, editable=False)
+    owner = models.CharField(max_length=64, unique=True, editable=False)
+    source = models.CharField(max_length=100)
+    mapping = models.JSONField(default=dict)
+    address_list = models.JSONField(default=list, blank=True)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(editable=False)
+    created_by = models.CharField(max_length=100, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        verbose_name = "webhook"
+        permissions = [("manage_hooks", "Can make, change and switch webhooks")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind}, …{self.slug_hint})"
+
+
+class HookRefusal(models.Model):
+    """A message that was no signal, kept for a while so that its sender can be set right."""
+
+    hook = models.ForeignKey(Hook, on_delete=models.CASCADE, related_name="refusals")
+    at = models.DateTimeField()
+    address = models.GenericIPAddressField(null=True)
+    content_type = models.CharField(max_length=100, blank=True, default="")
+    body = models.TextField(blank=True, default="")
+    code = models.CharField(max_length=32)
+    complaint = models.TextField()
+    faults = models.JSONField(default=list)
+
+    class Meta:
+        verbose_name = "refused message"
+        indexes = [models.Index(fields=["hook", "-id"], name="refusal_by_hook")]
+
+    def __str__(self) -> str:
+        return f"{self.code} at {self.at:%Y-%m-%d %H:%M:%S}"

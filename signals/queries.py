@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Count, Min, QuerySet
 
-from signals.models import Signal
+from signals.models import Hook, HookRefusal, Signal
 from signals.types import OPEN_STATUSES, Origin, SignalStatus
 
 
@@ -46,3 +47,29 @@ def count_by_status(*, replay_id: UUID) -> dict[str, int]:
     """Return how many signals of one replay stand where."""
     rows = Signal.objects.filter(replay_id=replay_id).values_list("status")
     return dict(rows.annotate(n=Count("id")).order_by())
+
+
+def slug_digest(slug: str) -> str:
+    """Return what a webhook's slug is kept as; 192 random bits need neither salt nor pepper."""
+    return hashlib.sha256(slug.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def get_hook_by_slug(*, slug: str) -> Hook | None:
+    """Return the webhook whose address ends in ``slug``."""
+    return Hook.objects.filter(slug_sha256=slug_digest(slug)).first()
+
+
+def get_hook(*, hook_id: UUID) -> Hook | None:
+    """Return one webhook."""
+    return Hook.objects.filter(pk=hook_id).first()
+
+
+def list_hooks() -> list[Hook]:
+    """Return every webhook, newest first."""
+    return list(Hook.objects.order_by("-created_at", "id"))
+
+
+def list_refusals(*, hook: Hook, limit: int = 20, after_id: int = 0) -> list[HookRefusal]:
+    """Return the messages of a webhook that were refused lately, newest first."""
+    rows = HookRefusal.objects.filter(hook=hook, id__gt=after_id)
+    return list(rows.order_by("-id")[:limit])

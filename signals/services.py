@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from pipeline import services as pipeline
+from pipeline.logs import masked
 from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
 from pipeline.queries import is_paused
-from pipeline.types import Overloaded, SwitchName
+from pipeline.types import LensError, Overloaded, SwitchName
 from signals import queries
-from signals.models import Replay, Signal
+from signals.mapping import parse_mapping, read_message, understand
+from signals.models import Hook, HookRefusal, Replay, Signal
 from signals.types import (
     OPEN_STATUSES,
     TRANSITIONS,
+    HookDraft,
     IdempotencyConflict,
     Origin,
     Receipt,
@@ -28,6 +32,9 @@ from signals.types import (
     Submission,
 )
 
+SLUG_BYTES = 24
+HINT_CHARS = 4
+HOOK_USE_WRITTEN_EVERY = timedelta(minutes=1)
 END_STATUSES = frozenset(SignalStatus) - frozenset(OPEN_STATUSES)
 
 
@@ -250,3 +257,147 @@ def start_replay(
         every_s=every_s,
         created_at=now,
     )
+
+
+def create_hook(*, draft: HookDraft, actor: str, now: datetime) -> tuple[Hook, str]:
+    """Return a new webhook and its slug, which nobody can ever read again.
+
+    :raises UnusableMapping: naming what is wrong with the mapping.
+    """
+    parse_mapping(draft.mapping)
+    slug = secrets.token_urlsafe(SLUG_BYTES)
+    hook_id = uuid4()
+    with transaction.atomic():
+        hook = Hook.objects.create(
+            id=hook_id,
+            name=draft.name,
+            kind=draft.kind,
+            slug_sha256=queries.slug_digest(slug),
+            slug_hint=slug[-HINT_CHARS:],
+            owner=f"hook-{hook_id.hex[:12]}",
+            source=draft.source,
+            mapping=draft.mapping,
+            address_list=list(draft.addresses),
+            created_at=now,
+            created_by=actor,
+        )
+        _record_hook("HOOK_CREATED", hook, after=_settings_of(hook), actor=actor, now=now)
+    return hook, slug
+
+
+def rotate_hook(*, hook: Hook, actor: str, now: datetime) -> str:
+    """Return a new slug for a webhook; the old one opens nothing from now on."""
+    slug = secrets.token_urlsafe(SLUG_BYTES)
+    before, after = {"ends_in": hook.slug_hint}, {"ends_in": slug[-HINT_CHARS:]}
+    with transaction.atomic():
+        Hook.objects.filter(pk=hook.pk).update(
+            slug_sha256=queries.slug_digest(slug), slug_hint=slug[-HINT_CHARS:]
+        )
+        _record_hook("HOOK_ROTATED", hook, before=before, after=after, actor=actor, now=now)
+    hook.refresh_from_db()
+    return slug
+
+
+def change_hook(*, hook: Hook, draft: HookDraft, actor: str, now: datetime) -> Hook:
+    """Return the webhook as it was changed; its slug and its owner stay.
+
+    :raises UnusableMapping: naming what is wrong with the mapping.
+    """
+    parse_mapping(draft.mapping)
+    with transaction.atomic():
+        hook = Hook.objects.select_for_update().get(pk=hook.pk)
+        before = _settings_of(hook)
+        Hook.objects.filter(pk=hook.pk).update(
+            name=draft.name,
+            source=draft.source,
+            mapping=draft.mapping,
+            address_list=list(draft.addresses),
+        )
+        hook.refresh_from_db()
+        _record_hook(
+            "HOOK_CHANGED", hook, before=before, after=_settings_of(hook), actor=actor, now=now
+        )
+    return hook
+
+
+def switch_hook(*, hook: Hook, is_active: bool, actor: str, now: datetime) -> None:
+    """Switch a webhook on or off; doing so again changes nothing."""
+    with transaction.atomic():
+        rows = Hook.objects.filter(pk=hook.pk, is_active=not is_active)
+        if rows.update(is_active=is_active):
+            verb = "HOOK_SWITCHED_ON" if is_active else "HOOK_SWITCHED_OFF"
+            before, after = {"is_active": not is_active}, {"is_active": is_active}
+            _record_hook(verb, hook, before=before, after=after, actor=actor, now=now)
+    hook.refresh_from_db()
+
+
+def _settings_of(hook: Hook) -> dict[str, Any]:
+    return {
+        "name": hook.name,
+        "source": hook.source,
+        "mapping": hook.mapping,
+        "addresses": hook.address_list,
+    }
+
+
+def _record_hook(
+    verb: str,
+    hook: Hook,
+    *,
+    actor: str,
+    now: datetime,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    pipeline.record_act(
+        actor=actor, verb=verb, object=f"webhook:{hook.pk}", before=before, after=after, at=now
+    )
+
+
+def receive_message(*, hook: Hook, body: bytes, content_type: str, now: datetime) -> Receipt:
+    """Store the signal that a webhook's message means and return what its sender is told.
+
+    :raises Overloaded: when too much is unfinished.
+    :raises InvalidSignal: if the message is no signal under the webhook's mapping.
+    :raises BodyTooLarge: over ``HOOK_BODY_MAX_BYTES``.
+    :raises IdempotencyConflict: if the same message came before with other content.
+    """
+    refuse_when_overloaded(now=now)
+    message = read_message(body, content_type=content_type, max_bytes=settings.HOOK_BODY_MAX_BYTES)
+    found = understand(message, rules=parse_mapping(hook.mapping), source=hook.source, now=now)
+    submission = Submission(
+        draft=found.draft,
+        owner=hook.owner,
+        idempotency_key=found.once_key,
+        body_sha256=found.sha256,
+    )
+    [answer] = submit_signals(submissions=[submission], now=now)
+    if not isinstance(answer, Receipt):
+        raise answer
+    unseen = Q(last_used_at=None) | Q(last_used_at__lt=now - HOOK_USE_WRITTEN_EVERY)
+    Hook.objects.filter(unseen, pk=hook.pk).update(last_used_at=now)
+    return answer
+
+
+def keep_refusal(
+    *, hook: Hook, error: LensError, body: bytes, content_type: str, address: str, now: datetime
+) -> None:
+    """Keep a message that was refused, without secrets, and forget the oldest of too many."""
+    text = body[: settings.HOOK_REFUSAL_BODY_BYTES].decode("utf-8", "replace")
+    with transaction.atomic():
+        HookRefusal.objects.create(
+            hook=hook,
+            at=now,
+            address=address or None,
+            content_type=content_type[:100].replace("\0", ""),
+            body=masked(text.replace("\0", "\N{REPLACEMENT CHARACTER}")),
+            code=error.code,
+            complaint=error.detail,
+            faults=[
+                {"field": fault.field, "code": fault.code, "message": masked(fault.message)}
+                for fault in error.errors
+            ],
+        )
+        kept = HookRefusal.objects.filter(hook=hook).order_by("-id").values_list("id", flat=True)
+        for last in kept[settings.HOOK_REFUSALS_KEPT : settings.HOOK_REFUSALS_KEPT + 1]:
+            HookRefusal.objects.filter(hook=hook, id__lte=last).delete()

@@ -44,6 +44,14 @@ class Origin(TextChoices):
     REPLAY = "REPLAY"
 
 
+class HookKind(TextChoices):
+    """Whose messages a webhook takes; it decides the mapping that one starts with."""
+
+    TRADINGVIEW = "tradingview", "TradingView"
+    FREQTRADE = "freqtrade", "freqtrade"
+    GENERIC = "generic", "Any other"
+
+
 class SignalStatus(TextChoices):
     """Where one signal stands; clients see these words."""
 
@@ -116,6 +124,17 @@ class Receipt:
     replayed: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookDraft:
+    """What a webhook is to be; ``mapping`` is written down as ``signals.mapping`` reads it."""
+
+    name: str
+    kind: HookKind
+    source: str
+    mapping: Mapping[str, Any]
+    addresses: tuple[str, ...] = ()
+
+
 class InvalidSignal(LensError):
     """The body is not a signal; ``errors`` names the fields."""
 
@@ -128,6 +147,20 @@ class BodyTooLarge(LensError):
 
     code = "PAYLOAD_TOO_LARGE"
     http_status = 413
+
+
+class UnusableMapping(LensError):
+    """The mapping of a webhook cannot be followed; ``errors`` names the places."""
+
+    code = "VALIDATION_ERROR"
+    http_status = 400
+
+
+class HookClosed(LensError):
+    """The webhook is switched off, or does not take messages from that address."""
+
+    code = "FORBIDDEN"
+    http_status = 403
 
 
 class IdempotencyConflict(LensError):
@@ -144,6 +177,9 @@ __all__ = [
     "Direction",
     "EventType",
     "FieldError",
+    "HookClosed",
+    "HookDraft",
+    "HookKind",
     "IdempotencyConflict",
     "InvalidSignal",
     "Origin",
@@ -151,4 +187,5 @@ __all__ = [
     "SignalDraft",
     "SignalStatus",
     "Submission",
+    "UnusableMapping",
 ]

@@ -31,7 +31,7 @@ WIDER_FACES = {
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
     "pipeline": {"worker", "reconcile", "triggers"},
-    "signals": {"api", "parsing", "serializers"},
+    "signals": {"api", "parsing", "serializers", "webhooks"},
     "evaluation": {"rerunning", "serializers"},
     "decisions": {"deliberation", "push", "routing", "serializers"},
 }

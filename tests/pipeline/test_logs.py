@@ -20,6 +20,9 @@ KEY = "lens_live_AbCd1234_" + "s3cr3t" * 8
         "{'X-API-Key': 's3cr3ts3cr3t'}",
         "postgres://lens:s3cr3ts3cr3t@db/lens",
         "sk-s3cr3ts3cr3ts3cr3t",
+        "Not Found: /hooks/s3cr3t-s3cr3t_s3cr3t",
+        "GET /welcome?t=s3cr3t-s3cr3t",
+        '{"passphrase": "s3cr3t", "ticker": "BTC"}',
     ],
 )
 def test_secrets_are_struck_out(text: str) -> None:
