@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.core.checks import register
 from django.core.signals import request_finished
@@ -20,6 +22,7 @@ class AccessConfig(AppConfig):
     def ready(self) -> None:
         for check in checks.ALL:
             register(check)
+        import_module("access.people")  # which listens for people signing in and out
         _write_last_uses_before_connections_close()
 
 

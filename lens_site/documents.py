@@ -61,6 +61,19 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
         "DEBUG": D("Show Django's own error pages; never where others can reach them."),
         "ALLOWED_HOSTS": D("Host names that this server answers to, divided by commas."),
+        "LENS_PUBLIC_URL": D(
+            "Address under which people reach this desk, such as `https://lens.example.org`; with"
+            " https cookies are marked for it, http is sent on to it, and browsers remember."
+        ),
+        "HSTS_S": D("Seconds that browsers shall insist on https; only with an https address."),
+    },
+    "People": {
+        "SESSION_MAX_S": D("Seconds after which a person must sign in again, whatever they did."),
+        "SESSION_IDLE_S": D("Seconds without a request after which a session ends."),
+        "LOGIN_FAILURES_MAX": D(
+            "Failed sign-ins with one name from one address before both must wait."
+        ),
+        "LOGIN_PAUSE_S": D("Seconds that such a pair of name and address must wait."),
     },
     "Database": {
         "DATABASE_URL": D(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
+
+from csp.constants import NONE, SELF, UNSAFE_INLINE
 
 from lens_site import env, wiring
 
@@ -17,7 +20,13 @@ LENS_ENV = env.text("LENS_ENV", "live")
 LENS_KEY_PEPPER = env.text("LENS_KEY_PEPPER", SECRET_KEY)
 API_KEY_ADMIN = env.text("API_KEY_ADMIN")
 DEBUG = env.flag("DEBUG", default=False)
-ALLOWED_HOSTS = list(env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
+PUBLIC_URL = env.text("LENS_PUBLIC_URL").rstrip("/")
+PUBLIC = urlsplit(PUBLIC_URL)
+IS_HTTPS = PUBLIC.scheme == "https"
+ALLOWED_HOSTS = [
+    *env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"),
+    *([PUBLIC.hostname] if PUBLIC.hostname else []),
+]
 VERSION = "0.1.0"
 
 # --- Django ---------------------------------------------------------------------------------
@@ -34,6 +43,9 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "channels",
     "django_rq",
+    "csp",
+    "axes",
+    "django_otp",
     "pipeline",
     "access",
     "markets",
@@ -44,18 +56,30 @@ INSTALLED_APPS = [
     "outcomes",
     "lens_site",
 ]
+# People come through MIDDLEWARE; programs, with a key and no session, through the short chain.
 MIDDLEWARE = [
     "lens_site.errors.RequestId",
+    "lens_site.middleware.SafeHeaders",
     "access.auth.RateLimitHeaders",
     "django.middleware.security.SecurityMiddleware",
+    "lens_site.middleware.ContentPolicy",
     "lens_site.statics.PackedStatics",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "lens_site.middleware.IdleSessions",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
+PROGRAM_MIDDLEWARE = [
+    "lens_site.errors.RequestId",
+    "lens_site.middleware.SafeHeaders",
+    "access.auth.RateLimitHeaders",
+]
+PROGRAM_PATHS = frozenset({"/health", "/ready", "/metrics"})
+PROGRAM_PREFIXES = ("/api/v1/", "/hooks/")
 ROOT_URLCONF = "lens_site.urls"
 ASGI_APPLICATION = "lens_site.asgi.application"
 AUTH_USER_MODEL = "access.User"
@@ -68,9 +92,6 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
-X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/board"
 LOGOUT_REDIRECT_URL = "/login"
@@ -89,6 +110,66 @@ TEMPLATES = [
         },
     }
 ]
+
+# --- people: sessions, sign-in, what their browsers may load ------------------------------------
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+PASSWORD_MIN_LENGTH = 12
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in {
+        "UserAttributeSimilarityValidator": {},
+        "MinimumLengthValidator": {"min_length": PASSWORD_MIN_LENGTH},
+        "CommonPasswordValidator": {},
+    }.items()
+]
+SESSION_MAX_S = env.integer("SESSION_MAX_S", 8 * 3600)
+SESSION_IDLE_S = env.integer("SESSION_IDLE_S", 30 * 60)
+SESSION_COOKIE_AGE = SESSION_MAX_S
+SESSION_COOKIE_NAME = "__Host-sessionid" if IS_HTTPS else "sessionid"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = IS_HTTPS
+CSRF_COOKIE_NAME = "__Host-csrftoken" if IS_HTTPS else "csrftoken"
+CSRF_COOKIE_SECURE = IS_HTTPS
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+SECURE_SSL_REDIRECT = IS_HTTPS
+HSTS_S = env.integer("HSTS_S", 31_536_000)
+SECURE_HSTS_SECONDS = HSTS_S if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+CSP_EXCEPTIONS = {  # pages of other makers, by the name of their path or their namespace
+    "swagger": {"style-src": [SELF, UNSAFE_INLINE]},
+    "redoc": {"style-src": [SELF, UNSAFE_INLINE], "worker-src": ["blob:"]},
+    "django_rq": {"style-src": [SELF, UNSAFE_INLINE]},
+}
+LOGIN_FAILURES_MAX = env.integer("LOGIN_FAILURES_MAX", 5)
+LOGIN_PAUSE_S = env.integer("LOGIN_PAUSE_S", 15 * 60)
+AXES_FAILURE_LIMIT = LOGIN_FAILURES_MAX
+AXES_COOLOFF_TIME = timedelta(seconds=LOGIN_PAUSE_S)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "access.auth.address_of"
+AXES_LOCKOUT_CALLABLE = "access.people.locked_out"
+AXES_VERBOSE = False
 
 # --- database: the source of truth ----------------------------------------------------------
 DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'lens.sqlite3'}")
@@ -146,6 +227,8 @@ RATE_LIMIT_BURST = env.integer("RATE_LIMIT_BURST", 120)
 RATE_LIMIT_READS_PER_MIN = env.integer("RATE_LIMIT_READS_PER_MIN", 600)
 RATE_LIMIT_READS_BURST = env.integer("RATE_LIMIT_READS_BURST", 1200)
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0)
+if TRUSTED_PROXY_COUNT:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 HOOK_BODY_MAX_BYTES = env.integer("HOOK_BODY_MAX_BYTES", 16 * 1024)
 HOOK_REFUSALS_KEPT = env.integer("HOOK_REFUSALS_KEPT", 50)
 HOOK_REFUSAL_BODY_BYTES = env.integer("HOOK_REFUSAL_BODY_BYTES", 4 * 1024)

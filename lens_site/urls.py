@@ -6,7 +6,11 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import (
+    SpectacularAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerSplitView,
+)
 
 from lens_site import asyncapi, errors, health
 from signals.webhooks import HookView
@@ -36,8 +40,10 @@ urlpatterns = [
     path("health", health.health),
     path("ready", health.ready),
     path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", **PUBLIC)),
-    path("api/redoc", SpectacularRedocView.as_view(url_name="schema", **PUBLIC)),
+    path(
+        "api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema", **PUBLIC), name="swagger"
+    ),
+    path("api/redoc", SpectacularRedocView.as_view(url_name="schema", **PUBLIC), name="redoc"),
     path("api/asyncapi", asyncapi.document),
     path("admin/", admin.site.urls),
     re_path(r"^api(/.*)?$", errors.not_found),

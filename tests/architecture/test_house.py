@@ -27,7 +27,7 @@ TESTS_OF = {"lens_site": "site"}
 FACE = frozenset({"types", "models", "services", "queries"})
 WIDER_FACES = {
     "pipeline": {"stage", "queue", "plugins", "retry", "logs", "metrics", "parsing", "tracing"},
-    "access": {"auth", "websocket"},
+    "access": {"auth", "people", "websocket"},
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
     "pipeline": {"worker", "reconcile", "triggers"},
