@@ -98,6 +98,12 @@ def list_events_unpublished(*, event_ids: Collection[UUID]) -> set[UUID]:
     return set(rows.values_list("event_id", flat=True))
 
 
+def list_events_cancelled(*, event_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the signals that an operator has cancelled."""
+    rows = Signal.objects.filter(event_id__in=event_ids, status=SignalStatus.CANCELLED)
+    return set(rows.values_list("event_id", flat=True))
+
+
 def list_events_withheld(*, event_ids: Collection[UUID]) -> set[UUID]:
     """Return those of the signals that had a decision withheld."""
     rows = Decision.objects.filter(event_id__in=event_ids).exclude(withheld="")

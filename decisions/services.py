@@ -14,7 +14,7 @@ from decisions import deliberation, jury
 from decisions.clamp import Advice, History, clamp
 from decisions.jury import Vote
 from decisions.models import Decision, PublicationHead
-from decisions.types import COST_UNKNOWN, EXPIRED, JURY, UNGROUNDED, Adjustment, Ruling
+from decisions.types import CANCELLED, COST_UNKNOWN, EXPIRED, JURY, UNGROUNDED, Adjustment, Ruling
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation
 from evaluation.queries import total_tokens
@@ -320,8 +320,8 @@ def publish(*, now: datetime, limit: int) -> int | None:
 
     None means that nothing was published. Whoever holds the head's row numbers; a second
     publisher waits for it and then finds nothing left. A decision whose signal is no longer
-    valid is withheld: stale advice must not come out as fresh. While operators have paused
-    publishing everything waits unnumbered.
+    valid, or was cancelled, is withheld: stale advice must not come out as fresh. While operators
+    have paused publishing everything waits unnumbered.
     """
     if not deliberation.has_unpublished() or is_paused(SwitchName.PUBLISHING):
         return None
@@ -329,8 +329,14 @@ def publish(*, now: datetime, limit: int) -> int | None:
         counter = _head()
         before = counter.head
         waiting = deliberation.list_unpublished(limit=limit)
+        cancelled = deliberation.list_events_cancelled(
+            event_ids={decision.event_id for decision in waiting}
+        )
         for decision in waiting:
-            _number(decision, counter, now=now)
+            if decision.event_id in cancelled:
+                decision.withheld = CANCELLED
+            else:
+                _number(decision, counter, now=now)
         Decision.objects.bulk_update(waiting, ["seq", "published_at", "withheld"])
         counter.save(update_fields=["head"])
         _finish_publications(now=now, limit=limit)

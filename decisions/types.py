@@ -10,6 +10,7 @@ JURY = "jury"
 """The name under which all models together decide."""
 
 EXPIRED = "EXPIRED"
+CANCELLED = "CANCELLED"
 """Why a decision was withheld: its signal was no longer valid when it came to be published."""
 
 COST_UNKNOWN = "COST_UNKNOWN"

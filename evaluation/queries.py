@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,10 +15,14 @@ from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, Sum
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation, ModelCard, Price, PromptVersion, Rerun
 from evaluation.types import Case, EvaluationStatus, Opinion
+from pipeline.models import DeadLetter
+from pipeline.types import ExpectedCost
 from signals.models import Signal
 from signals.types import Direction, SignalStatus
 
 FIRST_PROMPT = "judge"
+STAGE = "evaluate"
+COSTS_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,3 +236,30 @@ def total_tokens(*, evaluation: Evaluation) -> int | None:
     rows = Attempt.objects.filter(evaluation=evaluation, tokens_in__isnull=False)
     total = rows.aggregate(read=Sum("tokens_in"), written=Sum("tokens_out"))
     return None if total["read"] is None else total["read"] + (total["written"] or 0)
+
+
+def expected_cost(*, letters: Sequence[DeadLetter]) -> ExpectedCost:
+    """Return what retrying dead letters will cost, by what their models cost lately.
+
+    A dead evaluation asks its own model again; any other work has the signal judged anew by all.
+    Models that calculate here cost nothing.
+    """
+    vendors = [name for name, plug in settings.EVALUATORS.items() if "PROVIDER" in plug]
+    subjects = [letter.subject for letter in letters if letter.stage == STAGE]
+    alone = Evaluation.objects.filter(id__in=subjects, model__in=vendors)
+    calls = Counter(alone.values_list("model", flat=True))
+    calls.update({name: len(letters) - len(subjects) for name in vendors})
+    asked = {name: count for name, count in calls.items() if count}
+    costs = {name: _mean_cost(model=name) for name in asked}
+    return ExpectedCost(
+        usd=sum((asked[name] * cost for name, cost in costs.items() if cost), Decimal(0)),
+        unpriced=tuple(name for name, cost in costs.items() if cost is None),
+    )
+
+
+def _mean_cost(*, model: str) -> Decimal | None:
+    """Return what the model's latest priced evaluations cost on average."""
+    rows = Evaluation.objects.filter(model=model, cost_usd__isnull=False, finished_at__isnull=False)
+    costs = list(rows.order_by("-finished_at").values_list("cost_usd", flat=True)[:COSTS_LOOKED_AT])
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) / len(known) if known else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from django.urls import path
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,8 +17,15 @@ from access.auth import identity_of, scope
 from access.types import Scope
 from pipeline import queries, services
 from pipeline.models import DeadLetter, Switch
-from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query, time_text
-from pipeline.types import NotFound
+from pipeline.parsing import (
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    ReasonBody,
+    decimal_text,
+    parse_query,
+    time_text,
+)
+from pipeline.types import REASON_MAX_CHARS, NotFound
 from signals.api import StrictJson
 
 
@@ -120,6 +127,140 @@ class RetryView(APIView):
         return Response(_letter_json(_find_letter(letter_id)))
 
 
+class RetryFilter(BaseModel):
+    """Which open dead letters to run again; at least one condition must be given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: Annotated[list[UUID], Field(min_length=1, max_length=services.RETRY_AT_ONCE)] | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    stage: Literal["enrich", "evaluate", "jury"] | None = None
+    code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    preview: bool = False
+    reason: Annotated[str, Field(max_length=REASON_MAX_CHARS)] = ""
+
+    @model_validator(mode="after")
+    def _has_a_condition(self) -> Self:
+        if not self.letters_wanted():
+            raise ValueError("give at least one of ids, fingerprint, stage and code")
+        return self
+
+    def letters_wanted(self) -> dict[str, Any]:
+        """Return the conditions as column look-ups."""
+        given = self.model_dump(exclude_none=True, include={"fingerprint", "stage", "code"})
+        return given | ({"id__in": self.ids} if self.ids else {})
+
+
+class RetryAnswer(BaseModel):
+    """What a retry comes to, or came to.
+
+    `stale` letters belong to signals whose validity has passed: retried, they end as EXPIRED.
+    `expected_cost_usd` is by what the models cost lately; `unpriced` names those of whom nobody
+    can tell. `left` are more than one call takes up: call again.
+    """
+
+    letters: int
+    not_open: int
+    stale: int
+    expected_cost_usd: str
+    unpriced: list[str]
+    left: int
+    retried: int
+
+
+class RetryManyView(APIView):
+    """``/dlq/retry``: run many signals again."""
+
+    permission_classes = [scope(Scope.OPS)]
+    parser_classes = [StrictJson]
+
+    @extend_schema(
+        operation_id="retry_dead_letters",
+        tags=["dead letters"],
+        summary="Run the signals of many dead letters again, or tell what that would come to",
+        description="With `preview` nothing is run. A letter that is not open is left alone, so"
+        " repeating a call starts nothing twice.",
+        request=RetryFilter,
+        responses=RetryAnswer,
+        examples=[
+            OpenApiExample(
+                "What would it cost?",
+                request_only=True,
+                value={"fingerprint": "0f3a9c5e7b1d2486", "preview": True},
+            )
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        body = parse_query(RetryFilter, request.data if isinstance(request.data, dict) else {})
+        letters, now = queries.list_dead_letters(filters=body.letters_wanted()), datetime.now(UTC)
+        told = services.preview_retry(letters=letters, now=now)
+        retried = 0
+        if not body.preview:
+            retried = services.retry_letters(
+                letters=letters, actor=identity_of(request).name, now=now, reason=body.reason
+            )
+        return Response(
+            {
+                "letters": told.letters,
+                "not_open": told.not_open,
+                "stale": told.stale,
+                "expected_cost_usd": decimal_text(told.cost.usd),
+                "unpriced": list(told.cost.unpriced),
+                "left": told.left,
+                "retried": retried,
+            }
+        )
+
+
+class GroupAnswer(BaseModel):
+    """Open dead letters that are alike; `reason` is the latest one's."""
+
+    fingerprint: str
+    stage: str
+    code: str
+    reason: str
+    count: int
+    first_at: str
+    last_at: str
+    still_happening: bool
+
+
+class GroupList(BaseModel):
+    """The groups, the largest first."""
+
+    items: list[GroupAnswer]
+
+
+class GroupsView(APIView):
+    """``/dlq/groups``: what open dead letters have in common."""
+
+    permission_classes = [scope(Scope.OPS)]
+
+    @extend_schema(
+        operation_id="list_dead_letter_groups",
+        tags=["dead letters"],
+        summary="Show the open dead letters by what they died of",
+        responses=GroupList,
+    )
+    def get(self, request: Request) -> Response:
+        del request
+        now = datetime.now(UTC)
+        return Response({"items": [_group_json(each, now=now) for each in queries.group_letters()]})
+
+
+def _group_json(group: queries.LetterGroup, *, now: datetime) -> dict[str, Any]:
+    return {
+        "fingerprint": group.fingerprint,
+        "stage": group.stage,
+        "code": group.code,
+        "reason": group.reason,
+        "count": group.count,
+        "first_at": time_text(group.first_at),
+        "last_at": time_text(group.last_at),
+        "still_happening": group.is_still_happening(now=now),
+    }
+
+
 class ResolveView(APIView):
     """``/dlq/{id}/resolve``: close it without running it again."""
 
@@ -183,14 +324,6 @@ class SwitchList(BaseModel):
     """Every switch."""
 
     items: list[SwitchAnswer]
-
-
-class ReasonBody(BaseModel):
-    """Why an operator does this."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Annotated[str, Field(min_length=1, max_length=services.REASON_MAX_CHARS)]
 
 
 WHY = OpenApiExample("Why", request_only=True, value={"reason": "the venue is under maintenance"})
@@ -279,6 +412,8 @@ def _switch_json(row: Switch) -> dict[str, Any]:
 
 urlpatterns = [
     path("dlq", LettersView.as_view()),
+    path("dlq/groups", GroupsView.as_view()),
+    path("dlq/retry", RetryManyView.as_view()),
     path("dlq/<uuid:letter_id>", LetterView.as_view()),
     path("dlq/<uuid:letter_id>/retry", RetryView.as_view()),
     path("dlq/<uuid:letter_id>/resolve", ResolveView.as_view()),

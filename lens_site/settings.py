@@ -277,6 +277,8 @@ WS_MAX_MESSAGES_PER_S = env.integer("WS_MAX_MESSAGES_PER_S", 20)
 
 # --- the conveyor ---------------------------------------------------------------------------
 ROUTES = wiring.ROUTES
+RETRY_STALE = wiring.RETRY_STALE
+RETRY_COST = wiring.RETRY_COST
 STAGES = wiring.STAGES
 RETRY_MAX = env.integer("RETRY_MAX", 5)
 RETRY_BASE_DELAY_MS = env.integer("RETRY_BASE_DELAY_MS", 2_000)

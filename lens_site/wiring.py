@@ -19,6 +19,10 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "jury.retried": ("signals.services.rerun",),
 }
 
+# who tells what retrying dead letters would come to
+RETRY_STALE = "signals.queries.list_lapsed"
+RETRY_COST = "evaluation.queries.expected_cost"
+
 # what a worker runs, first things last: nearly finished work goes before new work
 STAGES: tuple[str, ...] = (
     "decisions.jobs.JURY",

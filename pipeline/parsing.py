@@ -7,16 +7,24 @@ import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.types import FieldError, InvalidRequest
+from pipeline.types import REASON_MAX_CHARS, FieldError, InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
+
+
+class ReasonBody(BaseModel):
+    """Why an operator does something."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=REASON_MAX_CHARS)]
 
 
 def parse_query(model: type[Model], params: Mapping[str, str]) -> Model:

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Case, Count, F, IntegerField, Max, Min, QuerySet, When
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    IntegerField,
+    Max,
+    Min,
+    OuterRef,
+    QuerySet,
+    Subquery,
+    When,
+)
 from django.db.models.functions import Now
 
 from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
 from pipeline.types import LetterStatus, RunStatus, SwitchName
+
+GROUPS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +111,38 @@ def get_dead_letter(*, letter_id: UUID) -> DeadLetter | None:
 def count_open_letters() -> int:
     """Return how many dead letters wait for an operator."""
     return DeadLetter.objects.filter(status=LetterStatus.OPEN).count()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterGroup:
+    """Dead letters that are alike: how many, since when, and the reason of the latest."""
+
+    fingerprint: str
+    stage: str
+    code: str
+    reason: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+    STILL_WITHIN: ClassVar[timedelta] = timedelta(minutes=10)
+
+    def is_still_happening(self, *, now: datetime) -> bool:
+        """Say whether the latest of them is fresh: retrying would likely fail again."""
+        return now - self.last_at < self.STILL_WITHIN
+
+
+def group_letters(*, status: LetterStatus = LetterStatus.OPEN) -> list[LetterGroup]:
+    """Return the dead letters by what they died of, the largest group first."""
+    rows = DeadLetter.objects.filter(status=status)
+    latest = rows.filter(fingerprint=OuterRef("fingerprint")).order_by("-created_at")
+    groups = (
+        rows.values("fingerprint", "stage", "code")
+        .annotate(count=Count("id"), first_at=Min("created_at"), last_at=Max("created_at"))
+        .annotate(reason=Subquery(latest.values("reason")[:1]))
+        .order_by("-count", "fingerprint")[:GROUPS_MAX]
+    )
+    return [LetterGroup(**group) for group in groups]
 
 
 def list_heartbeats() -> Sequence[Heartbeat]:

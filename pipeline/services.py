@@ -17,7 +17,15 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, DateTimeField, ExpressionWrapper, F, IntegerField, When
+from django.db.models import (
+    Case,
+    DateTimeField,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    QuerySet,
+    When,
+)
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
@@ -27,6 +35,7 @@ from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, Stage
 from pipeline.retry import backoff
 from pipeline.tracing import current_request_id
 from pipeline.types import (
+    REASON_MAX_CHARS,
     Claim,
     FieldError,
     GiveUp,
@@ -34,6 +43,7 @@ from pipeline.types import (
     LetterStatus,
     NotFound,
     RetryIn,
+    RetryPreview,
     RunStatus,
     SwitchName,
 )
@@ -45,7 +55,7 @@ OBJECT_MAX_CHARS = 100
 
 WORK = "work"
 PUBLISH = "publish"
-REASON_MAX_CHARS = 500
+RETRY_AT_ONCE = 500
 
 
 class LeaseLost(Exception):
@@ -357,7 +367,7 @@ def bury(*, run: StageRun, result: GiveUp, at: datetime) -> None:
     )
 
 
-def retry_letter(*, letter: DeadLetter, actor: str, now: datetime) -> bool:
+def retry_letter(*, letter: DeadLetter, actor: str, now: datetime, reason: str = "") -> bool:
     """Start the work of an open dead letter again and return whether this call did.
 
     A second call finds the letter no longer open and changes nothing. What starting again means
@@ -378,9 +388,46 @@ def retry_letter(*, letter: DeadLetter, actor: str, now: datetime) -> bool:
             run=letter.run,
             stage=letter.stage,
             code=letter.code,
+            **({"reason": reason} if reason else {}),
         )
         announce(f"{letter.stage}.retried", letter=letter, now=now)
     return True
+
+
+def preview_retry(*, letters: QuerySet[DeadLetter], now: datetime) -> RetryPreview:
+    """Return what :func:`retry_letters` would do with the same letters, and change nothing."""
+    chosen = _retryable(letters)
+    count = letters.filter(status=LetterStatus.OPEN).count()
+    stale: set[UUID] = _service(settings.RETRY_STALE)(
+        event_ids=[letter.trace for letter in chosen], now=now
+    )
+    worth = [letter for letter in chosen if letter.trace not in stale]
+    return RetryPreview(
+        letters=len(chosen),
+        not_open=letters.exclude(status=LetterStatus.OPEN).count(),
+        stale=len(chosen) - len(worth),
+        cost=_service(settings.RETRY_COST)(letters=worth),
+        left=count - len(chosen),
+    )
+
+
+def retry_letters(
+    *, letters: QuerySet[DeadLetter], actor: str, now: datetime, reason: str = ""
+) -> int:
+    """Start the work of dead letters again, oldest first, and return how many were started.
+
+    At most ``RETRY_AT_ONCE``, each for itself: who calls again goes on with the rest, and what
+    is no longer open is left alone.
+    """
+    return sum(
+        retry_letter(letter=letter, actor=actor, now=now, reason=reason)
+        for letter in _retryable(letters)
+    )
+
+
+def _retryable(letters: QuerySet[DeadLetter]) -> list[DeadLetter]:
+    rows = letters.filter(status=LetterStatus.OPEN)
+    return list(rows.order_by("created_at", "id")[:RETRY_AT_ONCE])
 
 
 def settle_letters(*, traces: Sequence[UUID], end: str, at: datetime) -> None:
@@ -413,15 +460,15 @@ def fingerprint(*, stage: str, code: str, reason: str) -> str:
     return hashlib.sha256(f"{stage}|{code}|{shape}".encode()).hexdigest()[:16]
 
 
-def resolve_letter(*, letter: DeadLetter, actor: str, note: str, at: datetime) -> None:
-    """Close a dead letter without running it again."""
+def resolve_letter(*, letter: DeadLetter, actor: str, note: str, at: datetime) -> bool:
+    """Close a dead letter without running it again and return whether this call did."""
     with transaction.atomic():
         found = DeadLetter.objects.select_for_update().filter(id=letter.id)
         before = (
             found.exclude(status=LetterStatus.RESOLVED).values_list("status", flat=True).first()
         )
         if before is None:
-            return
+            return False
         found.update(status=LetterStatus.RESOLVED, resolved_at=at, resolved_by=actor, note=note)
         record_act(
             trace=letter.trace,
@@ -432,6 +479,21 @@ def resolve_letter(*, letter: DeadLetter, actor: str, note: str, at: datetime) -
             after={"status": LetterStatus.RESOLVED, "note": note},
             at=at,
             stage=letter.stage,
+        )
+    return True
+
+
+def resolve_letters(*, letters: QuerySet[DeadLetter], actor: str, note: str, at: datetime) -> int:
+    """Close dead letters without running them again and return how many this call closed.
+
+    :raises InvalidRequest: if no note is given.
+    """
+    note = checked_reason(note)
+    with transaction.atomic(), trail():
+        rows = letters.exclude(status=LetterStatus.RESOLVED).order_by("created_at", "id")
+        return sum(
+            resolve_letter(letter=letter, actor=actor, note=note, at=at)
+            for letter in rows[:RETRY_AT_ONCE]
         )
 
 
@@ -466,7 +528,14 @@ def _throw(*, name: str, is_paused: bool, actor: str, reason: str, now: datetime
         switch.is_paused, switch.reason, switch.actor, switch.since = is_paused, reason, actor, now
         switch.save()
         verb = "PAUSED" if is_paused else "RESUMED"
-        record(trace=None, verb=verb, actor=actor, at=now, switch=name, reason=reason)
+        record_act(
+            verb=verb,
+            actor=actor,
+            object=f"switch:{name}",
+            before={"is_paused": not is_paused},
+            after={"is_paused": is_paused, "reason": reason},
+            at=now,
+        )
         queue.ring_after_commit(WORK if name == SwitchName.INTAKE else PUBLISH)
     return switch
 

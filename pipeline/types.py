@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import TextChoices
+
+REASON_MAX_CHARS = 500
 
 
 class RunStatus(TextChoices):
@@ -25,6 +28,29 @@ class LetterStatus(TextChoices):
     OPEN = "OPEN"
     RETRYING = "RETRYING"
     RESOLVED = "RESOLVED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedCost:
+    """What asking models again will about cost; ``unpriced`` are those of whom nobody can tell."""
+
+    usd: Decimal = Decimal(0)
+    unpriced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPreview:
+    """What retrying dead letters would come to.
+
+    ``stale`` of the ``letters`` belong to signals whose validity has passed: retried, these end
+    as EXPIRED without asking any model. ``left`` are more than one call takes up.
+    """
+
+    letters: int
+    not_open: int
+    stale: int
+    cost: ExpectedCost
+    left: int = 0
 
 
 class SwitchName(TextChoices):

@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 from access.auth import identity_of, scope
 from access.types import Scope
 from pipeline import queries as pipeline
-from pipeline.parsing import parse_query, read_cursor, time_text, write_cursor
+from pipeline.parsing import ReasonBody, parse_query, read_cursor, time_text, write_cursor
 from pipeline.types import FieldError, InvalidRequest, LensError, NotFound
 from signals import queries, services
 from signals.models import Signal
@@ -33,6 +33,7 @@ from signals.serializers import (
     SignalQuery,
     SignalReceipt,
     SignalStanding,
+    SignalSummary,
     ValidationAnswer,
     signal_json,
 )
@@ -230,6 +231,35 @@ class ValidateView(APIView):
             if getattr(draft, name) not in (None, "", {})
         }
         return Response({"valid": True, "signal": shown})
+
+
+class CancelView(APIView):
+    """``/signals/{event_id}/cancel``: stop a signal that is under way."""
+
+    permission_classes = [scope(Scope.OPS)]
+    parser_classes = [StrictJson]
+
+    @extend_schema(
+        operation_id="cancel_signal",
+        tags=["signals"],
+        summary="Stop a signal that is under way",
+        description="Nothing more is judged or published of it. Cancelling it again changes"
+        " nothing; a signal that has come to another end is refused with 409.",
+        request=ReasonBody,
+        responses=SignalSummary,
+        examples=[
+            OpenApiExample("Why", request_only=True, value={"reason": "sent by mistake"}),
+        ],
+    )
+    def post(self, request: Request, event_id: UUID) -> Response:
+        body = parse_query(ReasonBody, request.data if isinstance(request.data, dict) else {})
+        signal = services.cancel(
+            event_id=event_id,
+            actor=identity_of(request).actor,
+            reason=body.reason,
+            now=timezone.now(),
+        )
+        return Response(signal_json(signal))
 
 
 class SignalStatusView(APIView):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -32,6 +32,12 @@ def list_expired(*, now: datetime, limit: int) -> list[Signal]:
     """Return open signals whose validity has passed."""
     rows = Signal.objects.filter(status__in=OPEN_STATUSES, expires_at__lt=now)
     return list(rows.order_by("expires_at")[:limit])
+
+
+def list_lapsed(*, event_ids: Collection[UUID], now: datetime) -> set[UUID]:
+    """Return those of the signals whose validity has passed."""
+    rows = Signal.objects.filter(event_id__in=event_ids, expires_at__lt=now)
+    return set(rows.values_list("event_id", flat=True))
 
 
 def get_backlog(*, now: datetime) -> tuple[int, timedelta]:

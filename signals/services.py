@@ -16,8 +16,8 @@ from pipeline import services as pipeline
 from pipeline.logs import masked
 from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
-from pipeline.queries import is_paused
-from pipeline.types import LensError, Overloaded, SwitchName
+from pipeline.queries import is_paused, list_dead_letters
+from pipeline.types import LensError, NotFound, Overloaded, SwitchName
 from signals import queries
 from signals.mapping import parse_mapping, read_message, understand
 from signals.models import Hook, HookRefusal, Replay, Signal
@@ -28,6 +28,7 @@ from signals.types import (
     IdempotencyConflict,
     Origin,
     Receipt,
+    SignalEnded,
     SignalStatus,
     Submission,
 )
@@ -244,6 +245,43 @@ def expire(*, event_id: UUID, now: datetime) -> bool:
                 trace=event_id, verb="EXPIRED", actor="lens", at=now, run=signal.run, **reason
             )
     return moved
+
+
+def cancel(*, event_id: UUID, actor: str, reason: str, now: datetime) -> Signal:
+    """Close a signal that is under way because an operator says so, and return it.
+
+    Nothing more is judged or published of it, and its dead letters are resolved; cancelling it
+    again changes nothing. A decision that is being numbered at this very moment is still
+    published.
+
+    :raises NotFound: if there is no such signal.
+    :raises InvalidRequest: if no reason is given.
+    :raises SignalEnded: if it has come to another end already.
+    """
+    reason = pipeline.checked_reason(reason)
+    with transaction.atomic():
+        signal = Signal.objects.select_for_update().filter(event_id=event_id).first()
+        if signal is None:
+            raise NotFound(f"there is no signal {event_id}")
+        told = {"reason": reason, "by": actor}
+        if advance(event_id=event_id, to=SignalStatus.CANCELLED, now=now, reason=told):
+            pipeline.record_act(
+                trace=event_id,
+                verb="CANCELLED",
+                actor=actor,
+                object=f"signal:{event_id}",
+                before={"status": signal.status},
+                after={"status": SignalStatus.CANCELLED, "reason": reason},
+                at=now,
+                run=signal.run,
+            )
+            letters = list_dead_letters(filters={"trace": event_id})
+            note = "the signal was cancelled"
+            pipeline.resolve_letters(letters=letters, actor=actor, note=note, at=now)
+        elif signal.status != SignalStatus.CANCELLED:
+            raise SignalEnded(f"the signal has ended as {signal.status} already")
+        signal.refresh_from_db()
+    return signal
 
 
 def start_replay(

@@ -170,6 +170,13 @@ class IdempotencyConflict(LensError):
     http_status = 422
 
 
+class SignalEnded(LensError):
+    """The signal has come to an end; nothing can be stopped any more."""
+
+    code = "SIGNAL_ENDED"
+    http_status = 409
+
+
 __all__ = [
     "OPEN_STATUSES",
     "TRANSITIONS",
@@ -185,6 +192,7 @@ __all__ = [
     "Origin",
     "Receipt",
     "SignalDraft",
+    "SignalEnded",
     "SignalStatus",
     "Submission",
     "UnusableMapping",

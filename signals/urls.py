@@ -10,5 +10,6 @@ urlpatterns = [
     path("signals", api.SignalsView.as_view()),
     path("signals/batch", api.BatchView.as_view()),
     path("signals/validate", api.ValidateView.as_view()),
+    path("signals/<uuid:event_id>/cancel", api.CancelView.as_view()),
     path("signals/<uuid:event_id>/status", api.SignalStatusView.as_view()),
 ]

@@ -10,8 +10,10 @@ from uuid import uuid4
 from decisions.models import Decision
 from enrichment.models import Enrichment
 from evaluation.models import Evaluation
+from pipeline.models import DeadLetter
+from pipeline.services import fingerprint
 from signals.models import Signal
-from signals.types import Direction, EventType, Origin, SignalDraft, Submission
+from signals.types import Direction, EventType, Origin, SignalDraft, SignalStatus, Submission
 
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 
@@ -141,3 +143,23 @@ def make_decision(signal: Signal | None = None, **changes: Any) -> Decision:
         "evaluated_at": signal.received_at + timedelta(seconds=1),
     }
     return Decision.objects.create(**(values | changes))
+
+
+def make_letter(signal: Signal | None = None, **changes: Any) -> DeadLetter:
+    """Return an open dead letter of a signal whose facts could not be had."""
+    signal = signal or make_signal(status=SignalStatus.DEAD)
+    values: dict[str, Any] = {
+        "trace": signal.event_id,
+        "stage": "enrich",
+        "subject": signal.event_id,
+        "run": signal.run,
+        "code": "MARKET_DATA_UNAVAILABLE",
+        "reason": "HTTP 500 from the venue",
+        "attempts": 6,
+        "created_at": signal.received_at,
+    } | changes
+    values.setdefault(
+        "fingerprint",
+        fingerprint(stage=values["stage"], code=values["code"], reason=values["reason"]),
+    )
+    return DeadLetter.objects.create(**values)

@@ -51,11 +51,13 @@ def test_both_acts_are_in_the_trail_and_repeating_one_adds_nothing() -> None:
     resume()
     resume()
 
-    lines = AuditEvent.objects.order_by("id").values_list("verb", "actor", "details")
+    lines = AuditEvent.objects.order_by("id").values_list("verb", "actor", "object", "details")
 
+    halted = {"is_paused": True, "reason": "the venue is down"}
+    going = {"is_paused": False, "reason": "it is up again"}
     assert list(lines) == [
-        ("PAUSED", "ann", {"switch": "intake", "reason": "the venue is down"}),
-        ("RESUMED", "bob", {"switch": "intake", "reason": "it is up again"}),
+        ("PAUSED", "ann", "switch:intake", {"before": {"is_paused": False}, "after": halted}),
+        ("RESUMED", "bob", "switch:intake", {"before": {"is_paused": True}, "after": going}),
     ]
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from rest_framework.test import APIClient
 
-from pipeline.models import Switch
+from pipeline.models import DeadLetter, Switch
+from tests.factories import make_letter
 
 Api = Callable[..., APIClient]
 
@@ -50,3 +51,31 @@ def test_only_operators_keys_throw_switches(api: Api, verb: str) -> None:
 
     assert answer.status_code == 403
     assert client.get("/api/v1/switches").status_code == 403
+
+
+def test_a_group_of_dead_letters_is_priced_first_and_retried_then(api: Api) -> None:
+    make_letter()
+    make_letter()
+    client = api("ops")
+    [group] = client.get("/api/v1/dlq/groups").json()["items"]
+    body = {"fingerprint": group["fingerprint"]}
+
+    told = client.post("/api/v1/dlq/retry", body | {"preview": True}, format="json").json()
+    done = client.post("/api/v1/dlq/retry", body, format="json").json()
+    again = client.post("/api/v1/dlq/retry", body, format="json").json()
+
+    assert (group["count"], group["still_happening"]) == (2, False)
+    assert (told["letters"], told["expected_cost_usd"], told["retried"]) == (2, "0", 0)
+    assert (done["retried"], again["retried"], again["not_open"]) == (2, 0, 2)
+
+
+@pytest.mark.parametrize("body", [{}, {"preview": True}, {"ids": []}, {"fingerprint": "x"}])
+def test_a_retry_of_everything_must_not_happen_by_accident(
+    api: Api, body: dict[str, object]
+) -> None:
+    make_letter()
+
+    answer = api("ops").post("/api/v1/dlq/retry", body, format="json")
+
+    assert answer.status_code == 400
+    assert DeadLetter.objects.get().status == "OPEN"
