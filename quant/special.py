@@ -1,0 +1,143 @@
+"""The special functions that posteriors and confidence sequences need, without SciPy."""
+
+from __future__ import annotations
+
+from math import exp, inf, isnan, lgamma, log, log1p, nan
+
+TINY = 1e-300
+CLOSE_ENOUGH = 1e-15
+MOST_STEPS = 100_000
+
+
+def beta_share(a: float, b: float, x: float) -> float:
+    """Return the regularised incomplete beta function.
+
+    Shapes: scalars -> scalar.
+    Units: a share from 0 to 1.
+    Edges: 0 at and below ``x`` = 0, 1 at and above 1.
+    Source: continued fraction by Lentz's method; equals ``scipy.special.betainc``.
+    :raises ValueError: if ``a`` or ``b`` is not above 0.
+    """
+    if not (a > 0.0 and b > 0.0):
+        raise ValueError(f"a and b must be above 0, were {a} and {b}")
+    if x <= 0.0 or x >= 1.0:
+        return 0.0 if x <= 0.0 else 1.0
+    front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x))
+    if x < (a + 1.0) / (a + b + 2.0):
+        return front * _beta_fraction(a, b, x) / a
+    return 1.0 - front * _beta_fraction(b, a, 1.0 - x) / b
+
+
+def student_cdf(t: float, df: float) -> float:
+    """Return how probable it is that a value of Student's t lies at or below ``t``.
+
+    Shapes: scalars -> scalar.
+    Units: a share from 0 to 1.
+    Edges: NaN for NaN.
+    Source: equals ``scipy.stats.t.cdf``.
+    :raises ValueError: if ``df`` is not above 0.
+    """
+    if isnan(t):
+        return nan
+    whole = df + t * t
+    if t * t < df:  # near the middle the tail would be a difference of equals
+        half = 0.5 * beta_share(0.5, df / 2.0, t * t / whole)
+        return 0.5 + half if t > 0.0 else 0.5 - half
+    tail = 0.5 * beta_share(df / 2.0, 0.5, df / whole)
+    return 1.0 - tail if t > 0.0 else tail
+
+
+def student_quantile(share: float, df: float) -> float:
+    """Return below which value of Student's t that share lies.
+
+    Shapes: scalars -> scalar.
+    Units: ``share`` from 0 to 1.
+    Edges: infinite at 0 and 1.
+    Source: bisection of ``student_cdf``; equals ``scipy.stats.t.ppf``.
+    :raises ValueError: if ``share`` lies outside 0 to 1.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"share must be from 0 to 1, was {share}")
+    if share == 0.5:
+        return 0.0
+    if share > 0.5:
+        return -student_quantile(1.0 - share, df)
+    if share == 0.0:
+        return -inf
+    low = -1.0
+    while student_cdf(low, df) > share:
+        low *= 2.0
+    high = 0.0
+    while high - low > 1e-13 * (1.0 + abs(low)):
+        middle = (low + high) / 2.0
+        if student_cdf(middle, df) < share:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2.0
+
+
+def log_gamma_share(a: float, x: float) -> float:
+    """Return the logarithm of the regularised lower incomplete gamma function.
+
+    Shapes: scalars -> scalar.
+    Units: a logarithm, at most 0.
+    Edges: minus infinity at ``x`` = 0.
+    Source: series below ``a`` + 1, continued fraction above; equals the logarithm of
+        ``scipy.special.gammainc``.
+    :raises ValueError: if ``a`` is not above 0 or ``x`` below 0.
+    """
+    if not (a > 0.0 and x >= 0.0):
+        raise ValueError(f"a must be above 0 and x not below it, were {a} and {x}")
+    if x == 0.0:
+        return -inf
+    front = a * log(x) - x - lgamma(a)
+    if x < a + 1.0:
+        return front + log(_gamma_series(a, x))
+    return log1p(-exp(front) * _gamma_fraction(a, x))
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """Return the continued fraction of the incomplete beta function."""
+    c, d = 1.0, 1.0 / _not_zero(1.0 - (a + b) * x / (a + 1.0))
+    found = d
+    for m in range(1, MOST_STEPS):
+        even = m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0))
+        for part in (even, odd):
+            d = 1.0 / _not_zero(1.0 + part * d)
+            c = _not_zero(1.0 + part / c)
+            found *= c * d
+        if abs(c * d - 1.0) < CLOSE_ENOUGH:
+            break
+    return found
+
+
+def _gamma_series(a: float, x: float) -> float:
+    term = found = 1.0 / a
+    for n in range(1, MOST_STEPS):
+        term *= x / (a + n)
+        found += term
+        if term < found * CLOSE_ENOUGH:
+            break
+    return found
+
+
+def _gamma_fraction(a: float, x: float) -> float:
+    """Return the continued fraction of the upper incomplete gamma function."""
+    b = x + 1.0 - a
+    c, d = 1.0 / TINY, 1.0 / _not_zero(b)
+    found = d
+    for n in range(1, MOST_STEPS):
+        part = -n * (n - a)
+        b += 2.0
+        d = 1.0 / _not_zero(part * d + b)
+        c = _not_zero(b + part / c)
+        found *= c * d
+        if abs(c * d - 1.0) < CLOSE_ENOUGH:
+            break
+    return found
+
+
+def _not_zero(value: float) -> float:
+    return value if abs(value) > TINY else TINY
