@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, sqrt
 
-from quant.special import student_cdf, student_quantile
+from quant.student import student_cdf, student_quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 from math import inf, isnan, nan
 
-import numpy as np
 import pytest
 from scipy import special, stats
 
-from quant.special import beta_share, log_gamma_share, student_cdf, student_quantile
+from quant.student import beta_share, student_cdf, student_quantile
 
 
 @pytest.mark.parametrize("a", [0.5, 1.0, 3.5, 40.0, 5_000.0])
@@ -26,19 +25,9 @@ def test_students_t_equals_scipy(df: float) -> None:
         assert student_quantile(share, df) == pytest.approx(expected, abs=1e-9, rel=1e-9)
 
 
-@pytest.mark.parametrize("a", [0.05, 0.5, 2.0, 31.0, 700.0, 20_000.0])
-def test_the_incomplete_gamma_function_equals_scipy(a: float) -> None:
-    for x in np.array([0.5, 0.9, 0.99, 1.0, 1.01, 1.2, 3.0]) * a:
-        share = special.gammainc(a, x)
-        if share > 1e-290:
-            found = log_gamma_share(a, float(x))
-            assert found == pytest.approx(np.log(share), abs=1e-9, rel=1e-9)
-
-
 def test_ends_and_unknowns_stay_what_they_are() -> None:
     assert isnan(student_cdf(nan, 3.0))
     assert (student_quantile(0.0, 3.0), student_quantile(1.0, 3.0)) == (-inf, inf)
-    assert log_gamma_share(2.0, 0.0) == -inf
 
 
 def test_arguments_without_meaning_are_refused() -> None:
@@ -46,7 +35,3 @@ def test_arguments_without_meaning_are_refused() -> None:
         beta_share(0.0, 1.0, 0.5)
     with pytest.raises(ValueError, match="share"):
         student_quantile(1.1, 3.0)
-    with pytest.raises(ValueError, match="a must be"):
-        log_gamma_share(0.0, 1.0)
-    with pytest.raises(ValueError, match="a must be"):
-        log_gamma_share(1.0, -0.1)

@@ -1,4 +1,4 @@
-"""The special functions that posteriors and confidence sequences need, without SciPy."""
+"""Student's t distribution, without SciPy."""
 
 from __future__ import annotations
 
@@ -77,26 +77,6 @@ def student_quantile(share: float, df: float) -> float:
     return (low + high) / 2.0
 
 
-def log_gamma_share(a: float, x: float) -> float:
-    """Return the logarithm of the regularised lower incomplete gamma function.
-
-    Shapes: scalars -> scalar.
-    Units: a logarithm, at most 0.
-    Edges: minus infinity at ``x`` = 0.
-    Source: series below ``a`` + 1, continued fraction above; equals the logarithm of
-        ``scipy.special.gammainc``.
-    :raises ValueError: if ``a`` is not above 0 or ``x`` below 0.
-    """
-    if not (a > 0.0 and x >= 0.0):
-        raise ValueError(f"a must be above 0 and x not below it, were {a} and {x}")
-    if x == 0.0:
-        return -inf
-    front = a * log(x) - x - lgamma(a)
-    if x < a + 1.0:
-        return front + log(_gamma_series(a, x))
-    return log1p(-exp(front) * _gamma_fraction(a, x))
-
-
 def _beta_fraction(a: float, b: float, x: float) -> float:
     """Return the continued fraction of the incomplete beta function."""
     c, d = 1.0, 1.0 / _not_zero(1.0 - (a + b) * x / (a + 1.0))
@@ -108,32 +88,6 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
             d = 1.0 / _not_zero(1.0 + part * d)
             c = _not_zero(1.0 + part / c)
             found *= c * d
-        if abs(c * d - 1.0) < CLOSE_ENOUGH:
-            break
-    return found
-
-
-def _gamma_series(a: float, x: float) -> float:
-    term = found = 1.0 / a
-    for n in range(1, MOST_STEPS):
-        term *= x / (a + n)
-        found += term
-        if term < found * CLOSE_ENOUGH:
-            break
-    return found
-
-
-def _gamma_fraction(a: float, x: float) -> float:
-    """Return the continued fraction of the upper incomplete gamma function."""
-    b = x + 1.0 - a
-    c, d = 1.0 / TINY, 1.0 / _not_zero(b)
-    found = d
-    for n in range(1, MOST_STEPS):
-        part = -n * (n - a)
-        b += 2.0
-        d = 1.0 / _not_zero(part * d + b)
-        c = _not_zero(b + part / c)
-        found *= c * d
         if abs(c * d - 1.0) < CLOSE_ENOUGH:
             break
     return found
