@@ -123,6 +123,12 @@ def client_address(*, peer: str, forwarded_for: str, trusted_proxies: int) -> st
     return "" if found is None else str(found)
 
 
+def is_loopback(text: str) -> bool:
+    """Say whether an address is this machine's own."""
+    found = address(text)
+    return found is not None and found.is_loopback
+
+
 def address_group(text: str) -> str:
     """Return what counts as one address when failures are counted.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from ipaddress import ip_network
 
-from access.models import ApiKey
+from access.models import ApiKey, User
 from access.parsing import KEY_ID
 from access.types import Identity, KeyStatus, Scope, StoredKey
 from pipeline.types import NotFound
@@ -65,3 +65,14 @@ def _stored(key: ApiKey) -> StoredKey:
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
     )
+
+
+def has_listeners() -> bool:
+    """Say whether any program with a key has ever listened to decisions."""
+    return ApiKey.objects.filter(last_listened_at__isnull=False).exists()
+
+
+def has_password_holder() -> bool:
+    """Say whether an administrator could sign in with a password."""
+    people = User.objects.filter(is_superuser=True, is_active=True)
+    return any(person.has_usable_password() for person in people)

@@ -19,11 +19,12 @@ from django.db.models import Q
 from access import queries
 from access.budget import BUDGET, Limit
 from access.cache import ShortMemory
-from access.models import ApiKey
+from access.models import ApiKey, SignInLink, User
 from access.parsing import (
     KeyParts,
     MalformedKey,
     address_group,
+    is_loopback,
     looks_like_an_example,
     new_key_parts,
     read_key,
@@ -53,6 +54,9 @@ ROTATION_OVERLAP = timedelta(hours=24)
 KEYS_REMEMBERED_FOR = timedelta(seconds=5)
 KEYS_REMEMBERED_MAX = 10_000
 LAST_USE_WRITTEN_EVERY = timedelta(minutes=1)
+LOCAL_ADMIN = "admin"
+SIGN_IN_TOKEN_BYTES = 24
+SIGN_IN_LINKS_KEPT = timedelta(days=1)
 TICKET_LIFE = timedelta(seconds=30)
 TICKET_PREFIX = "lens:ticket:"
 TICKET_SALT = "access.ticket"
@@ -81,6 +85,7 @@ _stored_keys: ShortMemory[StoredKey | None] = ShortMemory(
 )
 _uses_to_write: dict[str, tuple[datetime, str]] = {}
 _uses_written: dict[str, datetime] = {}
+_listening_written: dict[str, datetime] = {}
 
 
 class KeyNotRotatable(InvalidRequest):
@@ -166,6 +171,65 @@ def is_still_good(*, identity: Identity, now: datetime) -> bool:
     return stored is not None and _why_dead(stored, now=now) is None
 
 
+def note_listening(*, identity: Identity, now: datetime) -> None:
+    """Write down that the holder of a key listens to decisions, at most once a minute."""
+    written = _listening_written.get(identity.key_id)
+    if identity.kind is not IdentityKind.KEY or _is_recent(written, now=now):
+        return
+    _listening_written[identity.key_id] = now
+    stale = Q(last_listened_at__isnull=True) | Q(last_listened_at__lte=now - LAST_USE_WRITTEN_EVERY)
+    ApiKey.objects.filter(stale, pk=identity.key_id).update(last_listened_at=now)
+
+
+def ensure_local_admin(*, now: datetime) -> User:
+    """Return who runs this desk: the first administrator, made without a password if need be."""
+    known = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    if known is not None:
+        return known
+    with transaction.atomic():
+        taken = User.objects.filter(username=LOCAL_ADMIN).exists()
+        name = f"local-{LOCAL_ADMIN}" if taken else LOCAL_ADMIN
+        user: User = User.objects.create_superuser(name, password=None)
+        record_act(actor="lens", verb="USER_MADE", object=f"user:{user.pk}", at=now, name=name)
+    return user
+
+
+def issue_sign_in_link(*, user: User, now: datetime) -> str:
+    """Return the token of a link that signs ``user`` in once, within ``SIGN_IN_LINK_S``.
+
+    Links that were not used are void from their end on, and forgotten a day later.
+    """
+    token = secrets.token_urlsafe(SIGN_IN_TOKEN_BYTES)
+    SignInLink.objects.filter(expires_at__lt=now - SIGN_IN_LINKS_KEPT).delete()
+    SignInLink.objects.create(
+        token_sha256=_digest(token).hex(),
+        user=user,
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.SIGN_IN_LINK_S),
+    )
+    return token
+
+
+def redeem_sign_in_link(*, token: str, address: str, now: datetime) -> User:
+    """Return whom the link signs in; it is void afterwards, whoever asks at the same time.
+
+    :raises Unauthorized: if the link is unknown, used, too old, or used from another machine.
+    """
+    if not is_loopback(address):
+        raise Unauthorized("A sign-in link works only on the machine that Lens runs on.")
+    rows = SignInLink.objects.filter(
+        token_sha256=_digest(token).hex(), used_at=None, expires_at__gt=now, user__is_active=True
+    )
+    with transaction.atomic():
+        if not rows.update(used_at=now):
+            raise Unauthorized("This sign-in link was used before, or is too old.")
+        link = SignInLink.objects.select_related("user").get(token_sha256=_digest(token).hex())
+        record_act(
+            actor=f"user:{link.user_id}", verb="SIGNED_IN", object=f"user:{link.user_id}", at=now
+        )
+    return link.user
+
+
 def spend_call(*, owner: str, now: datetime) -> None:
     """Take one write from the share of an owner who proves themselves in another way than a key.
 
@@ -246,6 +310,7 @@ def forget_everything() -> None:
     _stored_keys.clear()
     _uses_to_write.clear()
     _uses_written.clear()
+    _listening_written.clear()
     BUDGET.clear()
 
 
@@ -407,9 +472,12 @@ def _sealed(secret: str, *, pepper_version: int) -> str:
 def _note_use(identity: Identity, *, address: str, now: datetime) -> None:
     if identity.kind is not IdentityKind.KEY:
         return
-    written = _uses_written.get(identity.key_id)
-    if written is None or now - written >= LAST_USE_WRITTEN_EVERY:
+    if not _is_recent(_uses_written.get(identity.key_id), now=now):
         _uses_to_write[identity.key_id] = (now, address)
+
+
+def _is_recent(written: datetime | None, *, now: datetime) -> bool:
+    return written is not None and now - written < LAST_USE_WRITTEN_EVERY
 
 
 @contextmanager

@@ -131,9 +131,7 @@ async def _person(headers: Mapping[str, str]) -> Identity | None:
 async def _from_query(asgi_scope: AsgiScope, *, address: str) -> Identity | None:
     query = parse_qs(asgi_scope.get("query_string", b"").decode("latin-1"))
     if "ticket" in query:
-        holder: Identity = await database_sync_to_async(services.redeem_ticket)(
-            ticket=query["ticket"][0], address=address, now=timezone.now()
-        )
+        holder: Identity = await database_sync_to_async(_redeem)(query["ticket"][0], address)
         return holder
     if "api_key" not in query:
         return None
@@ -143,9 +141,18 @@ async def _from_query(asgi_scope: AsgiScope, *, address: str) -> Identity | None
 
 
 def _authenticate(plain: str, address: str) -> Identity:
-    identity = services.authenticate(plain=plain, address=address, now=timezone.now())
+    now = timezone.now()
+    identity = services.authenticate(plain=plain, address=address, now=now)
     services.touch_last_used()
+    services.note_listening(identity=identity, now=now)
     return identity
+
+
+def _redeem(ticket: str, address: str) -> Identity:
+    now = timezone.now()
+    holder = services.redeem_ticket(ticket=ticket, address=address, now=now)
+    services.note_listening(identity=holder, now=now)
+    return holder
 
 
 def _session_identity(session_key: str) -> Identity | None:

@@ -17,6 +17,7 @@ from django.db import Error as DatabaseAway
 from django.db.models import Q, QuerySet
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.negotiation import BaseContentNegotiation
@@ -26,6 +27,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access import services as access
 from access.auth import scope
 from access.types import Identity, Scope
 from access.websocket import RECHECK_S, still_valid
@@ -230,6 +232,7 @@ class StreamView(APIView):
         identity = cast("Identity", request.auth)
         if SEATS.is_full() or SEATS.is_full_for(identity.key_id):
             raise TooManyConnections("too many streams and sockets are open; close one first")
+        access.note_listening(identity=identity, now=timezone.now())
         events = _events(
             identity, filters, after_seq=query.after_seq if after_seq is None else after_seq
         )

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from launcher import detach, doctor, down, forward, stack, suite
+from launcher import detach, doctor, down, forward, greeting, stack, suite
 from launcher.environment import shell_environment
 from launcher.places import ROOT, Places, places
 from launcher.terminal import Screen, Stop
@@ -49,8 +49,13 @@ def _add_running(
     up.add_argument("--workers", type=_workers, default=2, help="worker processes (2)")
     up.add_argument("--detach", action="store_true", help="return as soon as the desk is ready")
     up.add_argument("--allow-remote", action="store_true", help="let --host leave this machine")
+    up.add_argument("--no-demo", action="store_true", help="no demo signals on a fresh desk")
     up.add_argument("--as-child", choices=("live", "plain"), help=argparse.SUPPRESS)
     up.set_defaults(run=_up)
+    login = verbs.add_parser(
+        "login", parents=[shared], epilog=EPILOG, help="print a link that signs you in once"
+    )
+    login.set_defaults(run=_login)
     stop = verbs.add_parser("down", parents=[shared], epilog=EPILOG, help="stop the desk")
     stop.add_argument("--now", action="store_true", help="kill instead of finishing running work")
     stop.set_defaults(run=_down)
@@ -124,6 +129,7 @@ def _up(options: argparse.Namespace, where: Places, screen: Screen) -> int:
         port=options.port,
         workers=options.workers,
         allow_remote=options.allow_remote,
+        demo=not options.no_demo,
         detached=options.as_child is not None,
         show_children=not (options.as_child or options.quiet or options.json),
     )
@@ -139,9 +145,13 @@ def _handed_on(options: argparse.Namespace) -> list[str]:
     arguments = ["--host", options.host, "--workers", str(options.workers)]
     if options.port is not None:
         arguments += ["--port", str(options.port)]
-    for name in ("allow_remote", "debug", "quiet", "json"):
+    for name in ("allow_remote", "no_demo", "debug", "quiet", "json"):
         arguments += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
     return arguments
+
+
+def _login(options: argparse.Namespace, where: Places, screen: Screen) -> int:
+    return greeting.show_link(where, screen)
 
 
 def _down(options: argparse.Namespace, where: Places, screen: Screen) -> int:

@@ -72,16 +72,20 @@ def _taken(host: str, port: int, error: OSError) -> PortTaken:
     )
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine's own, out of reach of others."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def check_host(host: str, *, remote_allowed: bool) -> None:
     """Refuse to let other machines in unless that was asked for in words.
 
     :raises NotLoopback: when the host is not this machine's own and nobody allowed it.
     """
-    try:
-        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local and not remote_allowed:
+    if not is_loopback(host) and not remote_allowed:
         raise NotLoopback(
             f"{host} would let other machines reach Lens over plain HTTP",
             why="API keys would travel unencrypted; /health, /ready and the API pages need no key",

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
-import shlex
 import socket
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher import market, packages, ports, redis_server
+from launcher import greeting, market, packages, ports, redis_server
 from launcher.children import Child, ChildPlan, last_words
 from launcher.claim import Claim, Running, described, end_leftovers
 from launcher.environment import (
@@ -52,6 +49,7 @@ class UpOptions:
     port: int | None = None
     workers: int = 2
     allow_remote: bool = False
+    demo: bool = True
     show_children: bool = True
     detached: bool = False
 
@@ -96,6 +94,7 @@ class Stack:
         self._note.url = ports.address(self._options.host, self._line.getsockname()[1])
         self._start_redis()
         self._migrate()
+        self._require_password()
         self._start_children(self._line)
         self._wait_ready()
 
@@ -236,37 +235,52 @@ class Stack:
             todo="./lens logs shows the rest, ./lens doctor checks this machine",
         )
 
-    def first_key(self) -> str:
-        """Return the first API key when there was none yet, else nothing.
+    def _require_password(self) -> None:
+        if ports.is_loopback(self._options.host):
+            return
+        greeting.require_password(self._ask_greeting("--only-ask"), host=self._options.host)
 
-        :raises SetupFailed: when the application refused to make one.
+    def greet(self) -> greeting.Greeting:
+        """Return what the application has for whoever starts it.
+
+        :raises SetupFailed: when the application refused.
         """
+        wanted = ["--first-key"]
+        if self._options.demo and not self._screen.machine:
+            wanted.append("--demo")
+        return self._ask_greeting(*wanted)
+
+    def _ask_greeting(self, *options: str) -> greeting.Greeting:
         said: list[str] = []
         code, last = self._supervisor.run_to_end(
-            self._manage("first-key", "create_api_key", "--first", "--json", logged=False),
+            self._manage("welcome", "welcome", "--json", *options, logged=False),
             on_line=said.append,
         )
         if code:
-            raise SetupFailed("the first API key could not be made", why=last_words(last))
-        for text in reversed(said):
-            with suppress(ValueError):
-                answer = json.loads(text)
-                return str(answer.get("key") or "") if answer.get("created") else ""
-        return ""
+            raise SetupFailed("nobody could be made welcome", why=last_words(last))
+        return greeting.read_greeting(said)
 
-    def tell(self, key: str) -> None:
+    def tell(self, found: greeting.Greeting) -> None:
         """Print the box: where, with which key, how to send a first signal, how to stop."""
         url = self._note.url
+        first = greeting.sign_in_url(url, found, host=self._options.host)
         if self._screen.machine:
-            self._screen.report({"status": "ready", "url": url, "api_key": key or None})
+            link = first if first != url else None
+            self._screen.report(
+                {"status": "ready", "url": url, "api_key": found.key or None, "sign_in": link}
+            )
             return
         took = seconds(self._note.ready_after_s or 0)
-        self._screen.line(f"Lens is ready in {took}   {self._screen.paint(url, BOLD)}")
-        if key:
+        once = "  (signs you in once)" if first != url else ""
+        self._screen.line(f"Lens is ready in {took}   {self._screen.paint(first, BOLD)}{once}")
+        if found.key:
             self._screen.line()
             self._screen.line(
-                f"Your first API key, shown only now:  {self._screen.paint(key, BOLD)}"
+                f"Your first API key, shown only now:  {self._screen.paint(found.key, BOLD)}"
             )
+        self._tell_first_signal(found.key)
+
+    def _tell_first_signal(self, key: str) -> None:
         if market.provider(self._environment) == "hyperliquid":
             prices = market.outcome(self._probe)
         else:
@@ -274,7 +288,8 @@ class Stack:
         if prices.complaint:
             self._screen.warn("market", prices.complaint)
         self._screen.line("Send a first signal:")
-        self._screen.line(first_signal(url, key or "$LENS_API_KEY", prices.btc))
+        url = self._note.url
+        self._screen.line(greeting.first_signal(url, key or "$LENS_API_KEY", prices.btc))
         if not key:
             self._screen.line(
                 "(another key: ./lens apikey create --name me --scope signals:write --scope stream)"
@@ -340,7 +355,7 @@ def bring_up(
     ready = False
     try:
         stack.set_up()
-        stack.tell(stack.first_key())
+        stack.tell(stack.greet())
         ready = True
         stopper = "./lens down" if options.detached else "Ctrl-C"
         screen.line(f"{stopper} stops everything; your data stays in {where.shown(where.var)}")
@@ -375,25 +390,4 @@ def _already_running(claim: Claim, screen: Screen) -> int:
     raise NotReady(
         f"another ./lens up (pid {pid}) holds this directory and is not ready",
         todo="./lens status tells more, ./lens down ends it",
-    )
-
-
-def first_signal(url: str, key: str, price: float) -> str:
-    """Return a shell line that sends a signal stamped with the moment it is pasted."""
-    body = {
-        "event_type": "OPEN_SIGNAL",
-        "symbol": "BTC",
-        "signal_direction": "long",
-        "entry_price": price,
-        "size": 0.1,
-        "liquidation_price": round(price * 0.9, 2),
-        "ts_utc": "@NOW@",
-        "source": "my_first_signal",
-    }
-    now = """'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'"""
-    text = "'" + json.dumps(body).replace("@NOW@", now) + "'"
-    quoted = f'"X-API-Key: {key}"' if key.startswith("$") else shlex.quote(f"X-API-Key: {key}")
-    return (
-        f"  curl -s {url}/api/v1/signals -H {quoted} \\\n"
-        f"    -H 'Content-Type: application/json' -d {text}"
     )

@@ -59,6 +59,7 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "API_KEY_ADMIN": D(
             "A key that always carries scope `admin`; 32 random characters or more; empty: none."
         ),
+        "SIGN_IN_LINK_S": D("Seconds within which a printed sign-in link must be used."),
         "DEBUG": D("Show Django's own error pages; never where others can reach them."),
         "ALLOWED_HOSTS": D("Host names that this server answers to, divided by commas."),
         "LENS_PUBLIC_URL": D(
@@ -150,6 +151,10 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "RECONCILE_EVERY_MS": D("Milliseconds between the conductor's repairs."),
         "PUBLISH_POLL_MS": D("Milliseconds after which the conductor looks without a bell."),
         "PUBLISH_BATCH": D("Decisions that are numbered in one transaction."),
+    },
+    "Demo": {
+        "DEMO_FEED_SIGNALS": D("Demo signals that a fresh desk makes by itself; 0: none."),
+        "DEMO_FEED_EVERY_S": D("Seconds between them."),
     },
     "Market data": {
         "PROVIDER_PRIMARY": D("Where prices come from: a name of the table of providers."),

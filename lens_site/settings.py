@@ -229,6 +229,7 @@ RATE_LIMIT_READS_BURST = env.integer("RATE_LIMIT_READS_BURST", 1200)
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0)
 if TRUSTED_PROXY_COUNT:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SIGN_IN_LINK_S = env.integer("SIGN_IN_LINK_S", 900)
 HOOK_BODY_MAX_BYTES = env.integer("HOOK_BODY_MAX_BYTES", 16 * 1024)
 HOOK_REFUSALS_KEPT = env.integer("HOOK_REFUSALS_KEPT", 50)
 HOOK_REFUSAL_BODY_BYTES = env.integer("HOOK_REFUSAL_BODY_BYTES", 4 * 1024)
@@ -296,6 +297,10 @@ EVALUATE_RETRY_MS = env.integer("EVALUATE_RETRY_MS", 500)
 RECONCILE_EVERY_MS = env.integer("RECONCILE_EVERY_MS", 2_000)
 PUBLISH_POLL_MS = env.integer("PUBLISH_POLL_MS", 250)
 PUBLISH_BATCH = env.integer("PUBLISH_BATCH", 500)
+
+# --- the demo of a fresh desk ---------------------------------------------------------------
+DEMO_FEED_SIGNALS = env.integer("DEMO_FEED_SIGNALS", 20)
+DEMO_FEED_EVERY_S = env.integer("DEMO_FEED_EVERY_S", 10)
 
 # --- market data ----------------------------------------------------------------------------
 PROVIDER_PRIMARY = env.text("PROVIDER_PRIMARY", "hyperliquid")

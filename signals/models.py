@@ -131,3 +131,21 @@ class HookRefusal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class DemoFeed(models.Model):
+    """The demo signals of a fresh desk: how many there were, and whether more are wanted."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    started_at = models.DateTimeField()
+    sent = models.PositiveIntegerField(default=0)
+    next_at = models.DateTimeField()
+    stopped_at = models.DateTimeField(null=True)
+    stopped_by = models.CharField(max_length=100, blank=True, default="")
+    dismissed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_demo_feed")]
+
+    def __str__(self) -> str:
+        return f"demo feed, {self.sent} sent"

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import Count, Min, QuerySet
 
-from signals.models import Hook, HookRefusal, Signal
+from signals.models import DemoFeed, Hook, HookRefusal, Signal
 from signals.types import OPEN_STATUSES, Origin, SignalStatus
 
 
@@ -79,3 +79,19 @@ def list_refusals(*, hook: Hook, limit: int = 20, after_id: int = 0) -> list[Hoo
     """Return the messages of a webhook that were refused lately, newest first."""
     rows = HookRefusal.objects.filter(hook=hook, id__gt=after_id)
     return list(rows.order_by("-id")[:limit])
+
+
+def get_demo_feed() -> DemoFeed | None:
+    """Return the demo of this desk; None if it never had one."""
+    return DemoFeed.objects.first()
+
+
+def has_live_signals() -> bool:
+    """Say whether anybody has ever sent a signal of their own."""
+    return Signal.objects.filter(origin=Origin.LIVE).exists()
+
+
+def list_demo_ids(*, limit: int) -> list[UUID]:
+    """Return the ids of demo signals, oldest first."""
+    rows = Signal.objects.filter(origin=Origin.DEMO).order_by("id")
+    return list(rows.values_list("event_id", flat=True)[:limit])

@@ -20,7 +20,7 @@ from pipeline.queries import is_paused, list_dead_letters
 from pipeline.types import LensError, NotFound, Overloaded, SwitchName
 from signals import queries
 from signals.mapping import parse_mapping, read_message, understand
-from signals.models import Hook, HookRefusal, Replay, Signal
+from signals.models import DemoFeed, Hook, HookRefusal, Replay, Signal
 from signals.types import (
     OPEN_STATUSES,
     TRANSITIONS,
@@ -439,3 +439,34 @@ def keep_refusal(
         kept = HookRefusal.objects.filter(hook=hook).order_by("-id").values_list("id", flat=True)
         for last in kept[settings.HOOK_REFUSALS_KEPT : settings.HOOK_REFUSALS_KEPT + 1]:
             HookRefusal.objects.filter(hook=hook, id__lte=last).delete()
+
+
+def start_demo_feed(*, now: datetime) -> bool:
+    """Let a desk that has no signal yet make demo signals by itself; return whether it will."""
+    if not settings.DEMO_FEED_SIGNALS or Signal.objects.exists():
+        return False
+    _, is_new = DemoFeed.objects.get_or_create(id=1, defaults={"started_at": now, "next_at": now})
+    return is_new
+
+
+def take_demo_turn(*, now: datetime) -> bool:
+    """Return whether the caller is to send the next demo signal now; of several callers, one is."""
+    due = DemoFeed.objects.filter(
+        stopped_at=None, next_at__lte=now, sent__lt=settings.DEMO_FEED_SIGNALS
+    )
+    next_at = now + timedelta(seconds=settings.DEMO_FEED_EVERY_S)
+    return due.exists() and bool(due.update(sent=F("sent") + 1, next_at=next_at))
+
+
+def stop_demo_feed(*, actor: str, now: datetime) -> None:
+    """Make no more demo signals; stopping again changes nothing."""
+    with transaction.atomic():
+        rows = DemoFeed.objects.filter(stopped_at=None)
+        if rows.update(stopped_at=now, stopped_by=actor):
+            pipeline.record_act(actor=actor, verb="DEMO_STOPPED", object="demo:feed", at=now)
+
+
+def dismiss_first_steps(*, actor: str, now: datetime) -> None:
+    """Show the first steps no more."""
+    stop_demo_feed(actor=actor, now=now)
+    DemoFeed.objects.filter(dismissed_at=None).update(dismissed_at=now)

@@ -24,10 +24,17 @@ import json, os, pathlib, signal, sys, time
 verb, var = sys.argv[1], pathlib.Path(os.environ["LENS_VAR_DIR"])
 if verb == "migrate":
     print("  Applying tiny.0001_initial... OK")
-elif verb == "create_api_key":
-    made = not (var / "key").exists()
-    (var / "key").touch()
-    print(json.dumps({"created": made, "key": "lens_test_key" if made else ""}))
+elif verb == "welcome":
+    answer = {"user": "admin", "has_password": (var / "password").exists()}
+    if "--only-ask" not in sys.argv:
+        answer |= {"path": "/welcome?t=lens_test_token", "valid_for_s": 900}
+    if "--first-key" in sys.argv and not (var / "key").exists():
+        (var / "key").touch()
+        answer["key"] = "lens_test_key"
+    if "--demo" in sys.argv:
+        (var / "demo").touch()
+    print("a line of something else")
+    print(json.dumps(answer))
 elif verb == "replay":
     print("judged 0 signals")
 elif verb == "fail":

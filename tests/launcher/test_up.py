@@ -243,3 +243,52 @@ def test_a_bad_env_file_is_refused_by_line(desk: Desk) -> None:
 
     assert answer.returncode == 1
     assert ".env:1 is not an assignment" in answer.stderr
+
+
+def test_up_prints_a_link_that_signs_in_and_login_prints_another(desk: Desk) -> None:
+    said = desk.call("up", "--detach", "--workers", "1").stdout
+    note = desk.note()
+
+    again = desk.call("login")
+    told = desk.call("login", "--json")
+    desk.call("down")
+
+    link = f"{note['url']}/welcome?t=lens_test_token"
+    assert f"{link}  (signs you in once)" in said
+    assert link in again.stdout
+    assert "signs admin in once, within 15 minutes" in again.stdout
+    assert json.loads(told.stdout)["sign_in"] == link
+    assert not [
+        path for path in desk.where.log.glob("*.log") if "lens_test_token" in path.read_text()
+    ]
+
+
+def test_there_is_nowhere_to_sign_in_without_a_desk(desk: Desk) -> None:
+    answer = desk.call("login")
+
+    assert answer.returncode == 1
+    assert "no desk is running" in answer.stderr
+
+
+def test_other_machines_are_let_in_only_where_somebody_has_a_password(desk: Desk) -> None:
+    wide = ("up", "--detach", "--host", "0.0.0.0", "--allow-remote", "--workers", "1")
+
+    refused = desk.call(*wide)
+    (desk.where.var / "password").touch()
+    said = desk.call(*wide)
+    desk.call("down")
+
+    assert refused.returncode == 1
+    assert "./lens manage changepassword admin" in refused.stderr
+    assert said.returncode == 0
+    assert "/welcome" not in said.stdout
+
+
+@pytest.mark.parametrize(("option", "is_wanted"), [((), True), (("--no-demo",), False)])
+def test_the_demo_is_started_unless_it_is_not_wanted(
+    desk: Desk, option: tuple[str, ...], is_wanted: bool
+) -> None:
+    desk.call("up", "--detach", "--workers", "1", *option)
+    desk.call("down")
+
+    assert (desk.where.var / "demo").exists() is is_wanted

@@ -9,7 +9,7 @@ import pytest
 
 from launcher import market
 from launcher.children import ending, last_words
-from launcher.stack import first_signal
+from launcher.greeting import first_signal
 from launcher.terminal import seconds
 from tests.launcher.conftest import Desk, all_gone, wait_until
 

@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 
 from decisions import push
 from decisions import services as decisions
+from lens_site.demo_feed import DemoFeed
 from pipeline import queue
 from pipeline import services as pipeline
 from pipeline.reconcile import reconcile
@@ -30,6 +31,8 @@ from signals import services as signals
 
 logger = logging.getLogger(__name__)
 
+DEMO_LOOK_S = 1.0
+
 
 class Command(BaseCommand):
     help = "Run the conductor; a second one is safe and waits its turn."
@@ -39,11 +42,12 @@ class Command(BaseCommand):
 
 
 class Conductor:
-    """Three loops over one database thread: publish, reconcile, report."""
+    """Loops over one database thread: publish, reconcile, report, and the demo of a fresh desk."""
 
     def __init__(self) -> None:
         self.name = program_name("conductor")
         self._database = DatabaseThread()
+        self._demo = DemoFeed()
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._started_at = datetime.now(UTC)
@@ -58,6 +62,7 @@ class Conductor:
             asyncio.create_task(self._repeat(self._publish, self._publish_pause)),
             asyncio.create_task(self._repeat(self._reconcile, self._reconcile_pause)),
             asyncio.create_task(self._repeat(self._beat, self._beat_pause)),
+            asyncio.create_task(self._repeat(self._demonstrate, self._demo_pause)),
         ]
         await asyncio.gather(*loops)
         silence.set()
@@ -130,6 +135,12 @@ class Conductor:
 
     async def _beat_pause(self) -> None:
         await self._wait_s(BEAT_EVERY_S)
+
+    async def _demonstrate(self) -> None:
+        await self._database.run(self._demo.look, now=datetime.now(UTC))
+
+    async def _demo_pause(self) -> None:
+        await self._wait_s(DEMO_LOOK_S)
 
     async def _wait_s(self, pause_s: float) -> None:
         with contextlib.suppress(TimeoutError):
