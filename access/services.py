@@ -225,7 +225,7 @@ def redeem_sign_in_link(*, token: str, address: str, now: datetime) -> User:
             raise Unauthorized("This sign-in link was used before, or is too old.")
         link = SignInLink.objects.select_related("user").get(token_sha256=_digest(token).hex())
         record_act(
-            actor=f"user:{link.user_id}", verb="SIGNED_IN", object=f"user:{link.user_id}", at=now
+            actor=f"user:{link.user_id}", verb="LINK_USED", object=f"user:{link.user_id}", at=now
         )
     return link.user
 
