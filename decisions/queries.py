@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,16 @@ from django.db.models import Max, Min, Q, QuerySet
 
 from decisions.models import Decision, PublicationHead
 from decisions.parsing import ABSTENTION, SIGNAL_STATUS, Filters
-from decisions.types import JURY
+from decisions.terms import planned, terms_of
+from decisions.types import JURY, House, Terms
+from enrichment import queries as enrichments
+from enrichment.models import Enrichment
 from evaluation.models import Evaluation
 from evaluation.types import EvaluationStatus
 from pipeline.models import AuditEvent
+from quant.types import Side
 from signals.models import Signal
+from signals.types import Direction
 
 CLOSING_VERBS = ("PUBLISHED", "REJECTED", "EXPIRED", "CANCELLED", "DEAD")
 NOTICE_VERBS = ("MODEL_DONE", *CLOSING_VERBS)
@@ -165,3 +170,39 @@ def list_last_words(*, event_ids: Collection[UUID], models: Collection[str]) -> 
     """Return the last revision of what these judges decided on each run of the signals."""
     rows = Decision.objects.filter(event_id__in=event_ids, model__in=models).order_by("revision")
     return list({(row.event_id, row.run, row.model): row for row in rows}.values())
+
+
+def house_rules() -> House:
+    """Return the rules by which bets are set from now on."""
+    return House(
+        target_atr_multiple=settings.TP_ATR_MULTIPLIER,
+        stop_atr_multiple=settings.SL_ATR_MULTIPLIER,
+        horizon_s=settings.SIGNAL_MAX_TTL,
+        fill_within_s=settings.OUTCOME_FILL_WITHIN_S,
+        fee_bps=settings.OUTCOME_FEE_BPS,
+        slippage_bps=settings.OUTCOME_SLIPPAGE_BPS,
+        funding_bps_per_hour=settings.OUTCOME_FUNDING_BPS_PER_HOUR,
+    )
+
+
+def get_terms(*, signal: Signal, enrichment: Enrichment | None) -> Terms | None:
+    """Return the bet behind a signal, or None while nothing is known to set its levels by."""
+    return terms_with(
+        side=Direction(signal.direction).side,
+        entry=float(signal.entry_price),
+        target=None if signal.target_price is None else float(signal.target_price),
+        stop=None if signal.stop_price is None else float(signal.stop_price),
+        atr=enrichments.atr_of(enrichment=enrichment, timeframe=settings.OUTCOME_TIMEFRAME),
+    )
+
+
+def terms_with(
+    *, side: Side, entry: float, target: float | None, stop: float | None, atr: float | None
+) -> Terms | None:
+    """Return the bet with these levels under the rules in force, or None without any levels."""
+    return terms_of(side=side, entry=entry, target=target, stop=stop, atr=atr, house=house_rules())
+
+
+def planned_terms(*, terms: Terms, risk_plan: Mapping[str, Any] | None, entry: float) -> Terms:
+    """Return the bet as a decision's plan changes it."""
+    return planned(terms, risk_plan=risk_plan, entry=entry)

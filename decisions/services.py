@@ -30,6 +30,7 @@ from signals.models import Signal
 from signals.types import Direction, Origin, SignalStatus
 
 STAGE = "jury"
+MADE = "decision.made"
 
 
 def summon_jury(*, signal: Signal, now: datetime) -> None:
@@ -94,7 +95,7 @@ def _decide(
         enrichment=enrichment,
         now=now,
     )
-    Decision.objects.create(
+    decision = Decision.objects.create(
         **_common(signal, enrichment, advice, adjustments, now=now),
         model=evaluation.model,
         confidence=verdict["confidence"],
@@ -103,6 +104,7 @@ def _decide(
         invalidation=verdict["invalidation"],
         model_meta=meta,
     )
+    pipeline.announce(MADE, decision=decision, signal=signal, enrichment=enrichment, now=now)
 
 
 def _within_policy(
@@ -281,7 +283,7 @@ def _publish_ruling(
         {"id": str(member.id), "model": member.model, "decision": member.decision}
         for member in members
     ]
-    Decision.objects.create(
+    decision = Decision.objects.create(
         **_common(signal, enrichment, advice, adjustments, now=now),
         model=JURY,
         revision=revision,
@@ -303,6 +305,7 @@ def _publish_ruling(
         },
         jury={**ruling.tally, "decisions": participants},
     )
+    pipeline.announce(MADE, decision=decision, signal=signal, enrichment=enrichment, now=now)
 
 
 def _vote(decision: Decision) -> Vote:

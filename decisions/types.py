@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
+
+from quant.types import Side
+from signals.types import Origin
 
 JURY = "jury"
 """The name under which all models together decide."""
@@ -48,3 +52,73 @@ class Ruling:
     reasons: tuple[str, ...]
     size_pct: float
     tally: Mapping[str, Any]
+
+
+LIVE = "live"
+SIMULATED = "simulated"
+DEMO = "demo"
+REPLAY = "replay:"
+
+
+def scope_of(*, origin: str, simulated: bool, replay_id: UUID | None) -> str:
+    """Return to which statistics a signal belongs; only ``live`` counts as experience.
+
+    The demo, a simulated market and each replay (``replay:`` and its id) stand apart.
+    """
+    if origin == Origin.REPLAY:
+        return f"{REPLAY}{replay_id}"
+    if origin == Origin.DEMO:
+        return DEMO
+    return SIMULATED if simulated else LIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """The rules by which every bet is set: multiples of the range, lengths, costs.
+
+    Units: fees and slippage in basis points a side, funding an hour as a long pays it.
+    """
+
+    target_atr_multiple: float
+    stop_atr_multiple: float
+    horizon_s: int
+    fill_within_s: int
+    fee_bps: float
+    slippage_bps: float
+    funding_bps_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """One bet: that the target is reached before the stop, within the horizon, after costs."""
+
+    side: Side
+    entry: float
+    target: float
+    stop: float
+    atr: float | None
+    basis: str
+    house: House
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether target and stop lie on their sides of the entry."""
+        sign = self.side.sign
+        return (
+            min(self.entry, self.target, self.stop) > 0.0
+            and sign * (self.target - self.entry) > 0.0
+            and sign * (self.entry - self.stop) > 0.0
+        )
+
+    @property
+    def reward_r(self) -> float:
+        """The way to the target for each unit of the way to the stop."""
+        return abs(self.target - self.entry) / abs(self.entry - self.stop)
+
+    @property
+    def cost_r(self) -> float:
+        """What the bet costs when it is held to its horizon, for each unit of risk."""
+        hours = self.house.horizon_s / 3_600
+        funding = self.side.sign * self.house.funding_bps_per_hour * hours
+        cost_bps = 2.0 * (self.house.fee_bps + self.house.slippage_bps) + funding
+        return cost_bps / 10_000.0 * self.entry / abs(self.entry - self.stop)

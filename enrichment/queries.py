@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
 from django.db.models import QuerySet, prefetch_related_objects
 
 from enrichment.models import Enrichment, FeatureProfile, Policy
+from quant.ensemble.tally import regime_of as quant_regime_of
 from signals.models import Signal
 from signals.queries import list_waiting
 from signals.types import SignalStatus
@@ -41,3 +43,21 @@ def get_enrichment(*, event_id: UUID, run: int | None = None) -> Enrichment | No
 def list_enrichments(*, event_ids: Sequence[UUID]) -> QuerySet[Enrichment]:
     """Select the facts around several signals, every run of each."""
     return Enrichment.objects.filter(event_id__in=event_ids).order_by("event_id", "run")
+
+
+def atr_of(*, enrichment: Enrichment | None, timeframe: str) -> float | None:
+    """Return the frozen average true range of a timeframe, in quote currency, if it is known."""
+    if enrichment is None:
+        return None
+    frozen = (enrichment.facts.get("atr") or {}).get(timeframe)
+    if frozen is None:
+        frames = (json.loads(enrichment.payload or "{}").get("ta") or {}).get("timeframes") or {}
+        frozen = (frames.get(timeframe) or {}).get("atr_14")
+    return float(frozen) if frozen else None
+
+
+def regime_of(*, enrichment: Enrichment | None) -> str:
+    """Return how the market moved when the facts were frozen, or nothing if that is not known."""
+    ensemble = ((enrichment.facts if enrichment else {}).get("ensemble")) or {}
+    adx = ensemble.get("adx")
+    return "" if adx is None else str(quant_regime_of(float(adx)).value)

@@ -191,6 +191,34 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
         "JURY_QUORUM_PCT": D("Percent of the models asked that must have voted for a ruling."),
     },
+    "Outcomes": {
+        "OUTCOME_TIMEFRAME": D(
+            "Timeframe whose average true range sets the target and the stop of a signal that"
+            " names none."
+        ),
+        "TP_ATR_MULTIPLIER": D("Distance of the target, in average true ranges."),
+        "SL_ATR_MULTIPLIER": D("Distance of the stop, in average true ranges: 1 R."),
+        "SIGNAL_MAX_TTL": D("Seconds after which a question that nothing decided has expired."),
+        "OUTCOME_FILL_WITHIN_S": D(
+            "Seconds within which a signal's entry price must be touched to count as filled."
+        ),
+        "OUTCOME_FEE_BPS": D("Fee of each side in basis points of the entry."),
+        "OUTCOME_SLIPPAGE_BPS": D("Slippage of each side in basis points of the entry."),
+        "OUTCOME_FUNDING_BPS_PER_HOUR": D(
+            "Funding in basis points an hour as a long pays it; a short receives it."
+        ),
+        "OUTCOME_GAP_PATIENCE_S": D(
+            "Seconds that a missing candle is waited for before its question is unresolvable."
+        ),
+        "TRACK_EVERY_MS": D("Milliseconds between two looks of the tracker at the market."),
+        "TRACK_BATCH": D("Outcomes that are followed and stored at once."),
+        "TRACK_CONCURRENCY": D("Symbols whose candles are asked for at the same time."),
+        "BREAK_EVEN_GATE": D(
+            "Whether advice to enter whose probability lies below the break-even is turned into"
+            " IGNORE."
+        ),
+        "BREAK_EVEN_MARGIN": D("Probability that advice must have beyond its break-even."),
+    },
     "Language models": {
         "MODEL_<NAME>_PROVIDER": D(
             "Who speaks for the model `<name>` of `AI_MODELS`: openai, gemini, claude, deepseek,"

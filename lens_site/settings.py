@@ -363,6 +363,22 @@ EVALUATORS = wiring.evaluators(
 JURY_DEADLINE_MS = env.integer("JURY_DEADLINE_MS", 6_000)
 JURY_QUORUM_PCT = env.integer("JURY_QUORUM_PCT", 50)
 
+# --- outcomes: the question behind every signal, and how it is answered ----------------------
+OUTCOME_TIMEFRAME = env.text("OUTCOME_TIMEFRAME", "1h")
+TP_ATR_MULTIPLIER = env.number("TP_ATR_MULTIPLIER", 2.0)
+SL_ATR_MULTIPLIER = env.number("SL_ATR_MULTIPLIER", 1.0)
+SIGNAL_MAX_TTL = env.integer("SIGNAL_MAX_TTL", 21_600)
+OUTCOME_FILL_WITHIN_S = env.integer("OUTCOME_FILL_WITHIN_S", 900)
+OUTCOME_FEE_BPS = env.number("OUTCOME_FEE_BPS", 5.0)
+OUTCOME_SLIPPAGE_BPS = env.number("OUTCOME_SLIPPAGE_BPS", 2.0)
+OUTCOME_FUNDING_BPS_PER_HOUR = env.number("OUTCOME_FUNDING_BPS_PER_HOUR", 0.125)
+OUTCOME_GAP_PATIENCE_S = env.integer("OUTCOME_GAP_PATIENCE_S", 3_600)
+TRACK_EVERY_MS = env.integer("TRACK_EVERY_MS", 15_000)
+TRACK_BATCH = env.integer("TRACK_BATCH", 500)
+TRACK_CONCURRENCY = env.integer("TRACK_CONCURRENCY", 8)
+BREAK_EVEN_GATE = env.flag("BREAK_EVEN_GATE", default=True)
+BREAK_EVEN_MARGIN = env.number("BREAK_EVEN_MARGIN", 0.02)
+
 # --- language models: who may be asked, for how much, and when no longer -----------------------
 LLM_POLICY = env.text("LLM_POLICY")
 LOCAL_MODEL_HOSTS = env.words("LOCAL_MODEL_HOSTS", "localhost,127.0.0.1,::1,host.docker.internal")

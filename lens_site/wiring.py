@@ -10,10 +10,17 @@ Plug = dict[str, Any]
 # event -> the services that it calls inside the announcing transaction; the flow, top to bottom
 ROUTES: dict[str, tuple[str, ...]] = {
     "signal.submitted": ("enrichment.services.request_enrichment",),
-    "signal.enriched": ("evaluation.services.request_evaluations",),
+    "signal.enriched": (
+        "evaluation.services.request_evaluations",
+        "outcomes.services.ask_about_signal",
+    ),
     "evaluations.requested": ("decisions.services.summon_jury",),
     "evaluation.finished": ("decisions.services.decide",),
-    "signal.closed": ("evaluation.services.skip_open_evaluations",),
+    "decision.made": ("outcomes.services.ask_about_decision",),
+    "signal.closed": (
+        "evaluation.services.skip_open_evaluations",
+        "outcomes.services.ask_about_closed",
+    ),
     "enrich.retried": ("signals.services.rerun",),
     "evaluate.retried": ("evaluation.services.reopen",),
     "jury.retried": ("signals.services.rerun",),

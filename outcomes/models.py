@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from outcomes.types import (
     DEFINITION,
+    SCOPE_CHARS,
     AuditStatus,
     CanaryStatus,
     EntryRule,
@@ -37,13 +38,14 @@ class Question(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4)
-    scope = models.CharField(max_length=43)
+    scope = models.CharField(max_length=SCOPE_CHARS)
     event_id = models.UUIDField()
     run = models.PositiveSmallIntegerField()
     model = models.CharField(max_length=64, blank=True, default="")
     revision = models.PositiveSmallIntegerField(default=0)
     decision_id = models.UUIDField(null=True)
     decision = models.CharField(max_length=12, blank=True, default="")
+    prompt_version = models.CharField(max_length=64, blank=True, default="")
 
     event_type = models.CharField(max_length=12)
     symbol = models.CharField(max_length=20)
@@ -51,6 +53,7 @@ class Question(models.Model):
     side = models.CharField(max_length=5)
     regime = models.CharField(max_length=16, blank=True, default="")
     market = models.CharField(max_length=64)
+    replay_id = models.UUIDField(null=True)
     candle_s = models.PositiveIntegerField(default=60)
 
     asked_at = models.DateTimeField()
@@ -88,37 +91,42 @@ class Outcome(models.Model):
     """
 
     question = models.OneToOneField(Question, primary_key=True, on_delete=models.CASCADE)
-    scope = models.CharField(max_length=43)
+    scope = models.CharField(max_length=SCOPE_CHARS)
     market = models.CharField(max_length=64)
     symbol = models.CharField(max_length=20)
     status = models.CharField(max_length=12, choices=OutcomeStatus, default=OutcomeStatus.OPEN)
     opens_at = models.DateTimeField()
-    seen_until = models.DateTimeField(null=True)
+    seen_until = models.DateTimeField()
     waiting_since = models.DateTimeField(null=True)
     entered_at = models.DateTimeField(null=True)
-    entered_price = models.FloatField(null=True)
-    high = models.FloatField(null=True)
-    low = models.FloatField(null=True)
+    bars = models.PositiveIntegerField(default=0)
 
     resolution = models.CharField(max_length=10, choices=Resolution, blank=True, default="")
     won = models.BooleanField(null=True)
     ambiguous = models.BooleanField(default=False)
+    gapped = models.BooleanField(default=False)
     exit_at = models.DateTimeField(null=True)
     exit_price = models.FloatField(null=True)
     known_at = models.DateTimeField(null=True)
     gross_r = models.FloatField(null=True)
     cost_r = models.FloatField(null=True)
     net_r = models.FloatField(null=True)
-    mfe_r = models.FloatField(null=True)
-    mae_r = models.FloatField(null=True)
+    mfe_r = models.FloatField(default=0.0)
+    mae_r = models.FloatField(default=0.0)
     decay_r = models.JSONField(default=dict)
     control_r = models.JSONField(default=list)
     reason = models.CharField(max_length=200, blank=True, default="")
     resolved_at = models.DateTimeField(null=True)
     scored_at = models.DateTimeField(null=True)
+    appraised_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [
+            models.Index(
+                fields=["market", "symbol"],
+                name="unappraised_outcome",
+                condition=Q(status="RESOLVED", appraised_at=None),
+            ),
             models.Index(
                 fields=["market", "symbol", "seen_until"],
                 name="open_outcome",
@@ -144,7 +152,7 @@ class Score(models.Model):
     empty for what was published, else the experiment in whose shadow it was said.
     """
 
-    scope = models.CharField(max_length=43)
+    scope = models.CharField(max_length=SCOPE_CHARS)
     event_id = models.UUIDField()
     run = models.PositiveSmallIntegerField()
     model = models.CharField(max_length=64)
@@ -169,7 +177,6 @@ class Score(models.Model):
     base_rate = models.FloatField(null=True)
     won = models.BooleanField()
     net_r = models.FloatField()
-    plan_r = models.FloatField(null=True)
     cost_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
     latency_ms = models.FloatField(null=True)
 
@@ -197,7 +204,7 @@ class ScoreDay(models.Model):
     its intervals are drawn. The model is empty for the signals themselves.
     """
 
-    scope = models.CharField(max_length=43)
+    scope = models.CharField(max_length=SCOPE_CHARS)
     model = models.CharField(max_length=64)
     variant = models.CharField(max_length=64, blank=True, default="")
     prompt_version = models.CharField(max_length=64, blank=True, default="")
@@ -256,7 +263,7 @@ class CalibrationMap(models.Model):
     which probabilities are mapped straight, empty for identity.
     """
 
-    scope = models.CharField(max_length=43)
+    scope = models.CharField(max_length=SCOPE_CHARS)
     model = models.CharField(max_length=64)
     prompt_version = models.CharField(max_length=64, blank=True, default="")
     source = models.CharField(max_length=100, blank=True, default="")
@@ -292,7 +299,7 @@ class WeightSet(models.Model):
     with its standard deviation, and the sentence that explains it.
     """
 
-    scope = models.CharField(max_length=43)
+    scope = models.CharField(max_length=SCOPE_CHARS)
     version = models.PositiveIntegerField()
     weights = models.JSONField()
     correlations = models.JSONField(default=dict)

@@ -14,15 +14,8 @@ DEFINITION = 1
 remains after costs is above 0; an exit is won when holding on would have lost before costs.
 """
 
-LIVE = "live"
-SIMULATED = "simulated"
-DEMO = "demo"
-REPLAY = "replay:"
-"""Scopes: live signals on a real market are the statistics; all others stand apart from them.
-
-Signals on a simulated market, the demo's, and each replay (``replay:`` and its id) have a scope
-of their own, so that no figure mixes them.
-"""
+SCOPE_CHARS = 43
+"""How long the name of a scope may be; see ``decisions.types.scope_of``."""
 
 
 class EntryRule(TextChoices):

@@ -34,6 +34,7 @@ COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, l
     "signals": {"api", "parsing", "serializers", "webhooks"},
     "evaluation": {"rerunning", "serializers"},
     "decisions": {"deliberation", "push", "routing", "serializers"},
+    "outcomes": {"tracker"},
 }
 BANNED = frozenset(
     {"utils", "util", "helpers", "helper", "common", "misc", "core", "manager", "managers"}

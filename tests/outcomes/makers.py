@@ -32,7 +32,7 @@ def make_question(**changes: Any) -> Question:
         "stop_price": Decimal(99),
         "basis": "ATR",
         "atr": 1.0,
-        "costs": {"fee_bps": 5.0, "slippage_bps": 1.0, "funding_bps_8h": 0.0},
+        "costs": {"fee_bps": 5.0, "slippage_bps": 1.0, "funding_bps_per_hour": 0.0},
         "sha256": "0" * 64,
     }
     return Question.objects.create(**(values | changes))
@@ -47,6 +47,7 @@ def make_open(question: Question | None = None, **changes: Any) -> Outcome:
         "market": question.market,
         "symbol": question.symbol,
         "opens_at": question.opens_at,
+        "seen_until": question.opens_at,
     }
     return Outcome.objects.create(**(values | changes))
 

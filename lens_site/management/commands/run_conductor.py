@@ -1,4 +1,4 @@
-"""Run the conductor: it numbers and publishes decisions, and repairs what was left lying."""
+"""Run the conductor: it publishes decisions, repairs what was left lying, follows outcomes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from django.db import Error as DatabaseError
 from decisions import push
 from decisions import services as decisions
 from lens_site.demo_feed import DemoFeed
+from markets.services import close_markets
+from outcomes.tracker import Tracker
 from pipeline import queue
 from pipeline import services as pipeline
 from pipeline.reconcile import reconcile
@@ -42,12 +44,17 @@ class Command(BaseCommand):
 
 
 class Conductor:
-    """Loops over one database thread: publish, reconcile, report, and the demo of a fresh desk."""
+    """Publishes, repairs, reports and shows a demo over one database thread; outcomes have another.
+
+    Publishing never waits for the tracker.
+    """
 
     def __init__(self) -> None:
         self.name = program_name("conductor")
         self._database = DatabaseThread()
         self._demo = DemoFeed()
+        self._archive = DatabaseThread()
+        self._tracker = Tracker(database=self._archive)
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._started_at = datetime.now(UTC)
@@ -63,12 +70,15 @@ class Conductor:
             asyncio.create_task(self._repeat(self._reconcile, self._reconcile_pause)),
             asyncio.create_task(self._repeat(self._beat, self._beat_pause)),
             asyncio.create_task(self._repeat(self._demonstrate, self._demo_pause)),
+            asyncio.create_task(self._repeat(self._track, self._track_pause)),
         ]
         await asyncio.gather(*loops)
         silence.set()
         with contextlib.suppress(DatabaseError):
             await self._database.run(pipeline.forget, name=self.name)
+        await close_markets()
         await self._database.close()
+        await self._archive.close()
         queue.forget_worker(self.name)
 
     def _stop(self) -> None:
@@ -123,6 +133,12 @@ class Conductor:
 
     async def _reconcile_pause(self) -> None:
         await self._wait_s(settings.RECONCILE_EVERY_MS / 1000)
+
+    async def _track(self) -> None:
+        await self._tracker.look(now=datetime.now(UTC))
+
+    async def _track_pause(self) -> None:
+        await self._wait_s(settings.TRACK_EVERY_MS / 1000)
 
     async def _beat(self) -> None:
         await self._database.run(
