@@ -30,6 +30,7 @@ WORKERS: Final = "2"
 KEPT: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "COLUMNS"}
     | {"TMPDIR", "NO_COLOR", "CI", "PYTEST_ADDOPTS", "LENS_MARKET_DATA"}
+    | {"LENS_CHAOS_N", "LENS_FUZZ_EXAMPLES"}
 )  # all that the suite takes from the shell
 TEMPORARY: Final = "/tmp"  # noqa: S108 - mkdtemp below it; TMPDIR may be too long for sockets
 

@@ -14,6 +14,7 @@ from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -192,6 +193,7 @@ def _field_errors(error: exceptions.APIException) -> list[FieldError]:
     ]
 
 
+@csrf_exempt  # whoever posts to an unknown path is told so, not asked for a cookie
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Answer an unknown path: a problem document under ``/api/``, a page elsewhere."""
     del exception
