@@ -75,6 +75,6 @@ def key(_one_transaction: None, redis_url: str, settings: Any) -> str:
     derandomize=True,
 )
 def test_no_input_makes_a_server_error_or_an_answer_that_is_not_described(
-    case: schemathesis.Case, key: str
+    case: schemathesis.Case[Any], key: str
 ) -> None:
     case.call_and_validate(headers={"X-API-Key": key}, checks=list(ANSWERS_AS_DESCRIBED))
