@@ -182,3 +182,34 @@ class Switch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {'paused' if self.is_paused else 'running'}"
+
+
+class Meter(models.Model):
+    """One series of a metric: how often, how much in all, and how often within which bound.
+
+    It counts on when the rows that it was counted from are purged.
+    """
+
+    name = models.CharField(max_length=64)
+    labels = models.CharField(max_length=300)
+    count = models.PositiveBigIntegerField(default=0)
+    total = models.FloatField(default=0)
+    buckets = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["name", "labels"], name="one_meter_per_series"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.labels}"
+
+
+class MeterPlace(models.Model):
+    """How far one table has been counted; its row is what counting programs take turns at."""
+
+    name = models.CharField(max_length=32, primary_key=True)
+    upto = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name} counted up to {self.upto}"
