@@ -45,6 +45,14 @@ def address_of(request: HttpRequest) -> str:
     )
 
 
+def key_in(request: HttpRequest) -> str:
+    """Return the key that a request carries in its headers, or "" if it carries none."""
+    return presented_key(
+        api_key=request.META.get("HTTP_X_API_KEY", ""),
+        authorization=request.META.get("HTTP_AUTHORIZATION", ""),
+    )
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Reads the key from ``X-API-Key`` or ``Authorization: Bearer``; never from the URL.
 
@@ -52,10 +60,7 @@ class ApiKeyAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, Identity] | None:
-        plain = presented_key(
-            api_key=request.META.get("HTTP_X_API_KEY", ""),
-            authorization=request.META.get("HTTP_AUTHORIZATION", ""),
-        )
+        plain = key_in(request._request)
         if not plain:
             if QUERY_NAMES & {name.lower() for name in request.GET}:
                 raise AuthenticationFailed(QUERY_HINT)

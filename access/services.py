@@ -21,6 +21,7 @@ from access.budget import BUDGET, Limit
 from access.cache import ShortMemory
 from access.models import ApiKey, SignInLink, User
 from access.parsing import (
+    KEY_ID,
     KeyParts,
     MalformedKey,
     address_group,
@@ -43,6 +44,7 @@ from access.types import (
     TooManyWrongKeys,
     Unauthorized,
 )
+from pipeline.metrics import WRONG_KEY_COUNT
 from pipeline.parsing import time_text
 from pipeline.queue import RedisError, redis_client
 from pipeline.services import record_act
@@ -61,6 +63,7 @@ TICKET_LIFE = timedelta(seconds=30)
 TICKET_PREFIX = "lens:ticket:"
 TICKET_SALT = "access.ticket"
 WRONG_KEYS = Limit(name="wrong-keys", per_min=10, burst=10)
+WRONG_KEYS_OF_ONE = Limit(name="wrong-keys-of-one", per_min=100, burst=100)
 WRONG_KEY = "The API key is not valid."
 WRONG_TICKET = "The ticket is not valid: it is unknown, used, too old or of another address."
 
@@ -154,9 +157,10 @@ def authenticate(*, plain: str, address: str, now: datetime) -> Identity:
     read within the last 5 s is checked without the database; revoking works within that time.
 
     :raises Unauthorized: if the key is wrong, revoked, expired or used from a foreign address.
-    :raises TooManyWrongKeys: instead, once its address has presented more than 10 in a minute.
+    :raises TooManyWrongKeys: instead, once its address has presented more than 10 in a minute, or
+        all addresses together more than 100 under the id that it names.
     """
-    with _wrong_keys_counted(address=address, now=now):
+    with _wrong_keys_counted(address=address, now=now, plain=plain):
         identity = _proven(plain, address=address, now=now)
     _note_use(identity, address=address, now=now)
     return identity
@@ -384,15 +388,27 @@ def _told(key: ApiKey) -> dict[str, object]:
 
 
 @contextmanager
-def _wrong_keys_counted(*, address: str, now: datetime) -> Iterator[None]:
+def _wrong_keys_counted(*, address: str, now: datetime, plain: str = "") -> Iterator[None]:
     try:
         yield
     except Unauthorized:
-        whose = address_group(address)
-        verdict = BUDGET.take(whose=whose, limit=WRONG_KEYS, now_s=now.timestamp())
-        if not verdict.allowed:
-            raise TooManyWrongKeys(wait_s=verdict.wait_s) from None
+        counted = [(address_group(address), WRONG_KEYS)]
+        if named := _named_key(plain):
+            counted.append((named, WRONG_KEYS_OF_ONE))
+        verdicts = [
+            BUDGET.take(whose=whose, limit=limit, now_s=now.timestamp()) for whose, limit in counted
+        ]
+        wait_s = max(0.0 if verdict.allowed else verdict.wait_s for verdict in verdicts)
+        WRONG_KEY_COUNT.labels("put off" if wait_s else "refused").inc()
+        if wait_s:
+            raise TooManyWrongKeys(wait_s=wait_s) from None
         raise
+
+
+def _named_key(plain: str) -> str:
+    """Return the id that a wrong key names, or "" if it names none."""
+    parts = plain.split("_")
+    return parts[2] if len(parts) == 4 and KEY_ID.fullmatch(parts[2]) else ""
 
 
 def _proven(plain: str, *, address: str, now: datetime) -> Identity:

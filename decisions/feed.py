@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
@@ -33,6 +34,7 @@ from decisions import push, queries
 from decisions.models import Decision
 from decisions.parsing import DECISION, Filters
 from decisions.queries import Notice
+from pipeline.metrics import FANOUT_DURATION
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,11 @@ class Seats:
     def __init__(self) -> None:
         self._taken = 0
         self._by_key: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        """How many connections the process holds."""
+        return self._taken
 
     def is_full(self) -> bool:
         """Say whether the process holds as many connections as it may."""
@@ -277,7 +284,7 @@ class Feed:
 
     async def _read_decisions(self) -> None:
         while True:
-            fresh = await in_database(self._load, after_seq=self.head, limit=TAIL_PAGE)
+            fresh = await in_database(self._load_news, after_seq=self.head, limit=TAIL_PAGE)
             if fresh:
                 self._remember(fresh)
             if len(fresh) < TAIL_PAGE:
@@ -287,6 +294,13 @@ class Feed:
         self, *, after_seq: int, limit: int, upto: int | None = None, filters: Filters | None = None
     ) -> list[Entry]:
         rows = queries.list_published(after_seq=after_seq, limit=limit, upto=upto, filters=filters)
+        return [self._entry(row) for row in rows]
+
+    def _load_news(self, *, after_seq: int, limit: int) -> list[Entry]:
+        rows = queries.list_published(after_seq=after_seq, limit=limit)
+        now = datetime.now(UTC)
+        for row in rows:
+            FANOUT_DURATION.observe((now - (row.published_at or now)).total_seconds())
         return [self._entry(row) for row in rows]
 
     def _remember(self, fresh: list[Entry]) -> None:

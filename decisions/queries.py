@@ -51,6 +51,11 @@ def get_head() -> int:
     return max(numbered, head)
 
 
+def count_unpublished() -> int:
+    """Return how many decisions wait for their number."""
+    return Decision.objects.filter(published_at=None, withheld="").count()
+
+
 def get_oldest_seq() -> int | None:
     """Return the number of the oldest decision still stored; None when there is none."""
     oldest: int | None = Decision.objects.aggregate(first=Min("seq"))["first"]

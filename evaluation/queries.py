@@ -13,7 +13,16 @@ from django.conf import settings
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, Sum
 
 from enrichment.models import Enrichment
-from evaluation.models import Attempt, Evaluation, ModelCard, Price, PromptVersion, Rerun
+from evaluation.models import (
+    Attempt,
+    Evaluation,
+    ModelCard,
+    ModelState,
+    Price,
+    PromptVersion,
+    Rerun,
+    Spend,
+)
 from evaluation.types import Case, EvaluationStatus, Opinion
 from pipeline.models import DeadLetter
 from pipeline.types import ExpectedCost
@@ -222,6 +231,17 @@ def list_cards(*, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], 
     """Return the cards of vendors' models with their prices, by provider and model id."""
     rows = ModelCard.objects.filter(model_id__in={model_id for _, model_id in wanted})
     return {(row.provider, row.model_id): row for row in rows.prefetch_related("prices")}
+
+
+def list_model_states() -> list[ModelState]:
+    """Return what is known of every model that was ever switched or asked."""
+    return list(ModelState.objects.order_by("name"))
+
+
+def spent_on(*, day: date) -> dict[str, float]:
+    """Return what each model has cost on a day, in US dollars, reservations included."""
+    rows = Spend.objects.filter(day=day).values_list("model", "spent_usd", "reserved_usd")
+    return {model: float(spent + reserved) for model, spent, reserved in rows}
 
 
 def count_attempts(*, evaluation: Evaluation) -> tuple[int, Decimal]:

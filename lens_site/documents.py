@@ -24,8 +24,16 @@ from django.utils.module_loading import import_string
 from drf_spectacular.generators import SchemaGenerator
 
 from lens_site.errors import CODES, TITLES
+from lens_site.metrics import metric_rows
 
-DOCUMENTS = ("ARCHITECTURE.md", "docs/settings.md", "docs/api.md", "docs/errors.md", ".env.example")
+DOCUMENTS = (
+    "ARCHITECTURE.md",
+    "docs/settings.md",
+    "docs/monitoring.md",
+    "docs/api.md",
+    "docs/errors.md",
+    ".env.example",
+)
 REGION = re.compile(r"(?ms)^(?P<top>[^\n]*\bbegin: (?P<name>\w+)[^\n]*\n).*?^(?=[^\n]*\bend: \w+)")
 EVALUATORS = "evaluation.evaluators"
 ANY_ID = str(UUID(int=0))
@@ -273,9 +281,19 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "Share of an answer's numbers, 0 to 1, that must stand in the facts; less is flagged."
         ),
     },
+    "Watching": {
+        "METRICS_TOKEN": D(
+            "What a scraper sends to `/metrics` as `Authorization: Bearer`; empty: programs on this"
+            " machine need none, others a key with the scope `ops`."
+        ),
+    },
     "Logs": {
         "LOG_LEVEL": D("Lowest level that is written: DEBUG, INFO, WARNING or ERROR."),
         "LOG_FORMAT": D("`text` for people, `json` for one JSON object a line."),
+        "ACCESS_LOG": D(
+            "Write a line for every request, without its query; on by itself with `json`.",
+            "false",
+        ),
     },
 }
 
@@ -436,6 +454,18 @@ def _scopes(guard: Any) -> list[str]:
     return [_code(str(guard.wanted))]
 
 
+def metrics_table() -> str:
+    """Return every metric that ``/metrics`` tells."""
+    rows = [
+        (_code(name), str(kind), _codes(labels), text) for name, kind, labels, text in metric_rows()
+    ]
+    return _table(("metric", "kind", "labels", "what it tells"), *rows) + "\n\n"
+
+
+def _codes(names: str) -> str:
+    return ", ".join(_code(name) for name in names.split(", ") if name)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings_tables,
     "environment": environment_file,
@@ -445,4 +475,5 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "stages": stages_table,
     "errors": errors_table,
     "paths": paths_table,
+    "metrics": metrics_table,
 }

@@ -193,6 +193,11 @@ def _field_errors(error: exceptions.APIException) -> list[FieldError]:
     ]
 
 
+def plain_problem(request: HttpRequest, *, status: int, code: str, detail: str) -> HttpResponse:
+    """Return a problem document as the answer of a view outside the REST framework."""
+    return _json(request, status=status, code=code, detail=detail)
+
+
 @csrf_exempt  # whoever posts to an unknown path is told so, not asked for a cookie
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Answer an unknown path: a problem document under ``/api/``, a page elsewhere."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -13,7 +15,12 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
+from access.auth import address_of
 from access.people import SEEN_AT
+from lens_site.errors import request_id
+from pipeline.metrics import HTTP_DURATION
+
+access_logger = logging.getLogger("lens.access")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -29,8 +36,57 @@ HEADERS: Mapping[str, str] = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SECRET_PATHS = ("/hooks/", "/welcome")
 NOT_KEPT = "no-store"
 SEEN_WRITTEN_EVERY = timedelta(minutes=1)
+
+
+class AccessLog:
+    """Measures every request, and writes a line about it when ``ACCESS_LOG`` is on.
+
+    The line tells the path without its query, which may carry a key, and of a webhook only the
+    route: its path is a secret.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        started_s = perf_counter()
+        if iscoroutinefunction(self):
+            return self._later(request, started_s)
+        answer = cast("HttpResponseBase", self.get_response(request))
+        return _noted(request, answer, started_s)
+
+    async def _later(self, request: HttpRequest, started_s: float) -> HttpResponseBase:
+        answered = cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        return _noted(request, await answered, started_s)
+
+
+def _noted(request: HttpRequest, response: HttpResponseBase, started_s: float) -> HttpResponseBase:
+    took_s = perf_counter() - started_s
+    method = request.method if request.method in METHODS else "OTHER"
+    route = request.resolver_match.route if request.resolver_match else "none"
+    HTTP_DURATION.labels(method, route, response.status_code).observe(took_s)
+    if settings.ACCESS_LOG:
+        secret = request.path.startswith(SECRET_PATHS)
+        seen = {
+            "method": method,
+            "path": route if secret else request.path,
+            "status": response.status_code,
+            "duration_ms": round(took_s * 1000, 1),
+            "address": address_of(request),
+            "request_id": request_id(request),
+        }
+        said = "%(method)s %(path)s %(status)s in %(duration_ms)s ms"
+        access_logger.info(said, seen, extra={"fields": seen})
+    return response
 
 
 class SafeHeaders:

@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 # People come through MIDDLEWARE; programs, with a key and no session, through the short chain.
 MIDDLEWARE = [
     "lens_site.errors.RequestId",
+    "lens_site.middleware.AccessLog",
     "lens_site.middleware.SafeHeaders",
     "access.auth.RateLimitHeaders",
     "django.middleware.security.SecurityMiddleware",
@@ -75,6 +76,7 @@ MIDDLEWARE = [
 ]
 PROGRAM_MIDDLEWARE = [
     "lens_site.errors.RequestId",
+    "lens_site.middleware.AccessLog",
     "lens_site.middleware.SafeHeaders",
     "access.auth.RateLimitHeaders",
 ]
@@ -392,9 +394,13 @@ LLM_RECORDING = env.text("LLM_RECORDING", "off").lower()
 LLM_RECORDINGS_DIR = Path(env.text("LLM_RECORDINGS_DIR", str(VAR_DIR / "recordings"))).resolve()
 GROUNDING_FLOOR = env.number("GROUNDING_FLOOR", 0.8)
 
+# --- watching -------------------------------------------------------------------------------
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+
 # --- logs -----------------------------------------------------------------------------------
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
 LOG_FORMAT = env.text("LOG_FORMAT", "text")
+ACCESS_LOG = env.flag("ACCESS_LOG", default=LOG_FORMAT == "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -12,7 +12,7 @@ from drf_spectacular.views import (
     SpectacularSwaggerSplitView,
 )
 
-from lens_site import asyncapi, errors, health
+from lens_site import asyncapi, errors, health, metrics
 from signals.webhooks import HookView
 
 PUBLIC: dict[str, list[Any]] = {
@@ -36,9 +36,11 @@ urlpatterns = [
     path("api/v1/", include(api_v1)),
     path("api/v1/health", health.health),
     path("api/v1/ready", health.ready),
+    path("api/v1/metrics", metrics.metrics),
     path("hooks/<str:slug>", HookView.as_view()),
     path("health", health.health),
     path("ready", health.ready),
+    path("metrics", metrics.metrics),
     path("api/schema", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
     path(
         "api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema", **PUBLIC), name="swagger"

@@ -82,6 +82,7 @@ class JsonLines(logging.Formatter):
         for name in ("request_id", "event_id"):
             if hasattr(record, name):
                 line[name] = getattr(record, name)
+        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["error"] = masked(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)

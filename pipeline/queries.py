@@ -145,6 +145,12 @@ def group_letters(*, status: LetterStatus = LetterStatus.OPEN) -> list[LetterGro
     return [LetterGroup(**group) for group in groups]
 
 
+def count_open_letters_by_stage() -> dict[str, int]:
+    """Return how many dead letters wait for an operator, by stage."""
+    rows = DeadLetter.objects.filter(status=LetterStatus.OPEN).values_list("stage")
+    return dict(rows.annotate(many=Count("id")).order_by("stage"))
+
+
 def list_heartbeats() -> Sequence[Heartbeat]:
     """Return every program that has ever reported, by kind and name."""
     return list(Heartbeat.objects.order_by("kind", "name"))

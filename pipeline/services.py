@@ -31,6 +31,7 @@ from django.utils.module_loading import import_string
 
 from pipeline import queue
 from pipeline.logs import without_secrets
+from pipeline.metrics import count_rare
 from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
 from pipeline.retry import backoff
 from pipeline.tracing import current_request_id
@@ -365,6 +366,8 @@ def bury(*, run: StageRun, result: GiveUp, at: datetime) -> None:
             "note": "",
         },
     )
+    labels = {"stage": run.stage, "code": result.code}
+    at_end(work=count_rare, item=("lens_dlq_entries_total", labels))
 
 
 def retry_letter(*, letter: DeadLetter, actor: str, now: datetime, reason: str = "") -> bool:

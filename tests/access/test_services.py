@@ -337,6 +337,27 @@ def test_wrong_keys_are_slowed_down_without_redis_too(no_redis: None) -> None:
         authenticate("wrong")
 
 
+def test_guesses_at_one_key_are_slowed_down_wherever_they_come_from(
+    make_key: MakeKey, redis_url: str
+) -> None:
+    key, plain = make_key()
+    guess = f"lens_live_{key.id}_{'0' * 43}zzzzzz"
+
+    def present(number: int) -> None:
+        authenticate(guess, address=f"203.0.{number // 250}.{number % 250}")
+
+    for number in range(100):
+        with pytest.raises(Unauthorized):
+            present(number)
+    with pytest.raises(TooManyWrongKeys) as refused:
+        present(100)
+
+    assert 0 < refused.value.wait_s <= 1
+    assert authenticate(plain, address="203.0.113.9").key_id == key.id
+    with pytest.raises(Unauthorized):
+        authenticate(f"lens_live_other000_{'0' * 43}zzzzzz", address="203.0.113.8")
+
+
 def test_nobody_is_locked_out_by_the_wrong_keys_of_others(
     redis_url: str, make_key: MakeKey
 ) -> None:

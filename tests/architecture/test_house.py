@@ -33,7 +33,7 @@ COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, l
     "pipeline": {"worker", "reconcile", "triggers"},
     "signals": {"api", "parsing", "serializers", "webhooks"},
     "evaluation": {"rerunning", "serializers"},
-    "decisions": {"deliberation", "push", "routing", "serializers"},
+    "decisions": {"deliberation", "feed", "push", "routing", "serializers"},
     "outcomes": {"tracker"},
 }
 BANNED = frozenset(

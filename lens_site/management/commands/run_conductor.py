@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 
 from decisions import push
 from decisions import services as decisions
+from lens_site import metering
 from lens_site.demo_feed import DemoFeed
 from markets.services import close_markets
 from outcomes.tracker import Tracker
@@ -34,6 +35,8 @@ from signals import services as signals
 logger = logging.getLogger(__name__)
 
 DEMO_LOOK_S = 1.0
+COUNT_EVERY_S = 5.0
+CATCH_UP_EVERY_S = 0.5
 
 
 class Command(BaseCommand):
@@ -44,9 +47,9 @@ class Command(BaseCommand):
 
 
 class Conductor:
-    """Publishes, repairs, reports and shows a demo over one database thread; outcomes have another.
+    """Publishes, repairs, reports and shows a demo over one database thread.
 
-    Publishing never waits for the tracker.
+    Another one tracks outcomes and counts for the metrics, so that publishing waits for neither.
     """
 
     def __init__(self) -> None:
@@ -58,6 +61,7 @@ class Conductor:
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._started_at = datetime.now(UTC)
+        self._has_more_to_count = False
 
     async def run(self) -> None:
         """Work until told to stop."""
@@ -71,6 +75,7 @@ class Conductor:
             asyncio.create_task(self._repeat(self._beat, self._beat_pause)),
             asyncio.create_task(self._repeat(self._demonstrate, self._demo_pause)),
             asyncio.create_task(self._repeat(self._track, self._track_pause)),
+            asyncio.create_task(self._repeat(self._meter, self._meter_pause)),
         ]
         await asyncio.gather(*loops)
         silence.set()
@@ -148,6 +153,12 @@ class Conductor:
             started_at=self._started_at,
             at=datetime.now(UTC),
         )
+
+    async def _meter(self) -> None:
+        self._has_more_to_count = await self._database.run(metering.count_on, now=datetime.now(UTC))
+
+    async def _meter_pause(self) -> None:
+        await self._wait_s(CATCH_UP_EVERY_S if self._has_more_to_count else COUNT_EVERY_S)
 
     async def _beat_pause(self) -> None:
         await self._wait_s(BEAT_EVERY_S)
