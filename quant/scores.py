@@ -13,6 +13,7 @@ from quant.types import Array, Times
 TOO_FEW = 30  # outcomes below which a score is shown as too few to mean anything
 LOG_CLIP = 1e-6  # a stated certainty that was wrong costs at most -log(1e-6) = 13.8
 BINS = 10
+GRID = 1_000  # steps to which probabilities are counted where there are too many to keep
 PRIOR_RATE = 0.5  # what a source's base rate begins from
 PRIOR_OUTCOMES = 2.0  # how many outcomes that beginning counts for; Laplace's rule
 
@@ -127,21 +128,86 @@ def reliability(p: Array, won: Flags, *, bins: int = BINS) -> list[Bin]:
     if stated.size > bins:
         edges = np.percentile(p, np.linspace(0.0, 100.0, bins + 1))
         places = np.searchsorted(edges[1:-1], p)
-    found = []
-    for place in np.unique(places):
-        part = places == place
-        n, wins = int(part.sum()), float(won[part].sum())
-        found.append(
-            Bin(
-                lowest=float(p[part].min()),
-                highest=float(p[part].max()),
-                n=n,
-                mean_p=float(p[part].mean()),
-                win_rate=wins / n,
-                interval=wilson(wins, n),
-            )
+    ones = np.ones(p.size)
+    return [
+        _bin(p[part], ones[part], won[part].astype(np.float64))
+        for part in (places == place for place in np.unique(places))
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """How often each step of probability was stated, and how often it came true.
+
+    A million decisions are scored from these few numbers: every figure is exact for
+    probabilities rounded to 1 / ``GRID``.
+
+    Shapes: all (k,); ``p`` rises.
+    Units: probabilities; counts.
+    """
+
+    p: Array
+    n: Array
+    wins: Array
+
+    @classmethod
+    def of(cls, steps: Array, n: Array, wins: Array) -> Counts:
+        """Return the counts of steps as ``grid_step`` makes them, in any order and repeated.
+
+        Shapes: (m,), (m,), (m,).
+        """
+        total, won = (
+            np.bincount(steps.astype(np.int64), weights=each, minlength=GRID + 1).astype(np.float64)
+            for each in (n, wins)
         )
-    return found
+        stated = np.flatnonzero(total)
+        return cls(stated / GRID, total[stated], won[stated])
+
+
+def grid_step(p: float) -> int:
+    """Return the step of ``GRID`` that is nearest to a probability.
+
+    Shapes: scalar -> scalar.
+    Units: a probability -> 0 to ``GRID``.
+    Edges: halves go to the even step.
+    Source: arithmetic.
+    """
+    return round(p * GRID)
+
+
+def reliability_of(counts: Counts, *, bins: int = BINS) -> list[Bin]:
+    """Return ``reliability`` from counts.
+
+    Shapes: (k,) -> at most ``bins`` bins.
+    Units: see ``Bin``.
+    Edges: a step that holds more than a bin's share is not divided.
+    Source: as ``reliability``, by the middle rank of each step.
+    """
+    if counts.p.size <= bins:
+        places = np.arange(counts.p.size)
+    else:
+        middle = np.cumsum(counts.n) - counts.n / 2.0
+        places = np.minimum((middle * bins / counts.n.sum()).astype(np.int64), bins - 1)
+    return [
+        _bin(counts.p[part], counts.n[part], counts.wins[part])
+        for part in (places == place for place in np.unique(places))
+    ]
+
+
+def auc_of(counts: Counts) -> float:
+    """Return ``auc`` from counts.
+
+    Shapes: (k,) -> scalar.
+    Units: as ``auc``.
+    Edges: as ``auc``; probabilities of one step are ties.
+    Source: as ``auc``.
+    """
+    losses = counts.n - counts.wins
+    winners, losers = float(counts.wins.sum()), float(losses.sum())
+    if not winners or not losers:
+        return float("nan")
+    below = np.cumsum(losses) - losses
+    return float((counts.wins * (below + losses / 2.0)).sum() / (winners * losers))
 
 
 def calibration_error(bins: list[Bin]) -> float:
@@ -266,3 +332,15 @@ BASELINES = {"always follow": 1.0, "always ignore": 0.0, "coin": 0.5}
 
 def _mean(values: Array) -> float:
     return float(values.mean()) if values.size else float("nan")
+
+
+def _bin(p: Array, n: Array, wins: Array) -> Bin:
+    total, won = float(n.sum()), float(wins.sum())
+    return Bin(
+        lowest=float(p.min()),
+        highest=float(p.max()),
+        n=int(total),
+        mean_p=float((p * n).sum() / total),
+        win_rate=won / total,
+        interval=wilson(won, total),
+    )

@@ -9,16 +9,21 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from quant.scores import (
+    GRID,
+    Counts,
     Flags,
     auc,
+    auc_of,
     brier,
     brier_skill,
     calibration_error,
     cost_of_skill,
     following,
+    grid_step,
     log_loss,
     murphy,
     reliability,
+    reliability_of,
     trailing_base_rate,
 )
 from quant.types import Array
@@ -75,6 +80,43 @@ def test_bins_hold_equal_shares_and_do_not_overlap() -> None:
     assert {each.n for each in found} == {100}
     assert all(low.highest < high.lowest for low, high in pairwise(found))
     assert all(each.interval[0] <= each.win_rate <= each.interval[1] for each in found)
+
+
+def test_counts_give_the_figures_of_the_rounded_probabilities() -> None:
+    p, won = forecasts(10, 3_000)
+    rounded = np.array([grid_step(each) for each in p]) / GRID
+
+    counts = Counts.of(rounded * GRID, np.ones(p.size), won.astype(np.float64))
+
+    assert counts.n.sum() == 3_000
+    assert (np.diff(counts.p) > 0.0).all()
+    assert auc_of(counts) == pytest.approx(metrics.roc_auc_score(won, rounded), abs=1e-9)
+    whole = calibration_error(reliability(p, won))
+    assert calibration_error(reliability_of(counts)) == pytest.approx(whole, abs=0.003)
+    assert sum(each.n for each in reliability_of(counts)) == 3_000
+    assert max(each.n for each in reliability_of(counts)) < 330
+
+
+def test_counts_of_a_few_round_numbers_equal_the_rows() -> None:
+    p, won = forecasts(11, step=0.1)
+
+    counts = Counts.of(np.rint(p * GRID), np.ones(p.size), won.astype(np.float64))
+
+    by_rows, by_counts = reliability(p, won, bins=11), reliability_of(counts, bins=11)
+    assert [each.n for each in by_counts] == [each.n for each in by_rows]
+    assert [each.win_rate for each in by_counts] == [each.win_rate for each in by_rows]
+    assert auc_of(counts) == pytest.approx(auc(p, won), abs=1e-12)
+
+
+def test_counts_may_come_in_parts() -> None:
+    parts = Counts.of(
+        np.array([900.0, 20.0, 900.0]), np.array([3.0, 1.0, 2.0]), np.array([2.0, 0.0, 1.0])
+    )
+
+    assert parts.p.tolist() == [0.02, 0.9]
+    assert parts.n.tolist() == [1.0, 5.0]
+    assert parts.wins.tolist() == [0.0, 3.0]
+    assert np.isnan(auc_of(Counts.of(np.array([5.0]), np.array([2.0]), np.array([0.0]))))
 
 
 def test_the_calibration_error_is_the_mean_distance_of_the_bins() -> None:
