@@ -26,7 +26,7 @@ BUCKETS: Mapping[str, tuple[float, ...]] = {
 }
 """Upper bounds in seconds of each measure that is kept as a row; +Inf is added."""
 
-disable_created_metrics()  # when a process began says nothing of the house
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when a process began says nothing of the house
 LOCAL = CollectorRegistry()
 HTTP_DURATION = Histogram(
     "lens_http_request_duration_seconds",
