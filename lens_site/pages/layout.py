@@ -38,6 +38,7 @@ MORE = (
     Place(key="connect", words=_("Connect"), href="/connect", icon="connect"),
     Place(key="keys", words=_("Keys"), href="/keys", icon="keys"),
     Place(key="settings", words=_("Settings"), href="/settings", icon="settings"),
+    Place(key="docs", words=_("Documents"), href="/docs", icon="document"),
     Place(key="api", words=_("API reference"), href="/api/docs", icon="document"),
 )
 

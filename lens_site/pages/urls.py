@@ -12,6 +12,7 @@ urlpatterns = [
     path("logout", session.SignOut.as_view(), name="logout"),
     path("welcome", welcome.welcome, name="welcome"),
     path("board", board.board, name="board"),
+    path("docs", documents.document),
     path("docs/<slug:name>", documents.document),
     path("reruns/<uuid:rerun_id>", reruns.rerun),
 ]
