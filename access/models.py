@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models import F, Q
+
+from pipeline.sealing import SealedTextField
 
 
 class User(AbstractUser):
@@ -84,3 +87,43 @@ class SignInLink(models.Model):
 
     def __str__(self) -> str:
         return f"link for {self.user_id} until {self.expires_at:%H:%M:%S}"
+
+
+class SecondFactor(models.Model):
+    """What a person proves themselves with beside the password: the secret of an app, sealed.
+
+    ``mark`` is what a session keeps that has shown it: with another factor old sessions end.
+    """
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="second_factor")
+    secret = SealedTextField(editable=False)
+    mark = models.CharField(max_length=16, editable=False)
+    last_step = models.BigIntegerField(default=-1, editable=False)
+    failures = models.PositiveIntegerField(default=0, editable=False)
+    failed_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField()
+    confirmed_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"second factor of user {self.user_id}"
+
+    @property
+    def base32(self) -> str:
+        """The secret as people type it into an app."""
+        return base64.b32encode(bytes.fromhex(self.secret)).decode()
+
+
+class RecoveryCode(models.Model):
+    """One code that opens the door once when the app is lost; only its hash is kept."""
+
+    factor = models.ForeignKey(SecondFactor, on_delete=models.CASCADE)
+    digest = models.CharField(max_length=64, editable=False)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["factor", "digest"], name="one_recovery_code_each"),
+        ]
+
+    def __str__(self) -> str:
+        return f"recovery code {self.pk}"
