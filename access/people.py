@@ -12,6 +12,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from access import factors
 from access.auth import address_of
 from access.models import User
 from pipeline.services import record
@@ -29,6 +30,7 @@ def start_session(*, request: HttpRequest, user: User, **_: Any) -> None:
     now = timezone.now()
     request.session.set_expiry(now + timedelta(seconds=settings.SESSION_MAX_S))
     request.session[SEEN_AT] = now.isoformat()
+    request.session.pop(factors.SESSION_MARK, None)
     _note("SIGNED_IN", user.get_username(), request)
 
 

@@ -14,12 +14,13 @@ from urllib.parse import parse_qs
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 
-from access import services
+from access import factors, services
 from access.models import User
 from access.parsing import DEFAULT_PORTS, client_address, origin, presented_key
 from access.types import ForeignOrigin, Identity, IdentityKind, Scope, Unauthorized
@@ -159,7 +160,7 @@ def _session_identity(session_key: str) -> Identity | None:
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     user = get_user(request)
-    if not isinstance(user, User):
+    if not isinstance(user, User) or _owes_a_proof(user, request.session):
         return None
     return Identity(
         key_id=str(user.pk),
@@ -169,6 +170,11 @@ def _session_identity(session_key: str) -> Identity | None:
         kind=IdentityKind.SESSION,
         session_key=session_key,
     )
+
+
+def _owes_a_proof(user: User, session: SessionBase) -> bool:
+    mark = session.get(factors.SESSION_MARK)
+    return factors.is_needed(user) and not factors.is_shown(user=user, mark=mark)
 
 
 def _scopes_of(user: User) -> frozenset[Scope]:

@@ -14,7 +14,7 @@ from launcher.places import Places
 from launcher.terminal import Stop
 
 ASSIGNMENT: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
-SECRET_NAMES: Final = ("SECRET_KEY", "LENS_KEY_PEPPER")
+SECRET_NAMES: Final = ("SECRET_KEY", "LENS_KEY_PEPPER", "LENS_ENCRYPTION_KEYS")
 NOT_FOR_CHILDREN: Final = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV")
 
 

@@ -63,6 +63,12 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             " sealed; `./lens up` makes one in `var/secret.env`.",
             "",
         ),
+        "LENS_ENCRYPTION_KEYS": D(
+            "Seal what is secret in the database; several, divided by commas, oldest first;"
+            " `./lens manage rotate_secrets` seals all of it with the last; `./lens up` makes one"
+            " in `var/secret.env`.",
+            "",
+        ),
         "LENS_ENV": D("Word inside every API key, 1 to 16 lower-case letters."),
         "API_KEY_ADMIN": D(
             "A key that always carries scope `admin`; 32 random characters or more; empty: none."
@@ -79,6 +85,10 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
     "People": {
         "SESSION_MAX_S": D("Seconds after which a person must sign in again, whatever they did."),
         "SESSION_IDLE_S": D("Seconds without a request after which a session ends."),
+        "REQUIRE_2FA": D(
+            "Who must show a code of an authenticator app: `off` (only who set one up), `staff` or"
+            " `all`."
+        ),
         "LOGIN_FAILURES_MAX": D(
             "Failed sign-ins with one name from one address before both must wait."
         ),

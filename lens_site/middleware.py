@@ -7,15 +7,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.contrib.auth import logout
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.utils.deprecation import MiddlewareMixin
 
+from access import factors
 from access.auth import address_of
+from access.models import User
 from access.people import SEEN_AT
 from lens_site.errors import request_id
 from pipeline.metrics import HTTP_DURATION
@@ -37,6 +40,8 @@ HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
 }
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CODE_PATH, FACTOR_PATH = "/login/code", "/account/second-factor"
+OPEN_PATHS = frozenset({"/login", "/logout", "/admin/logout/", "/docs/errors"})
 SECRET_PATHS = ("/hooks/", "/welcome")
 NOT_KEPT = "no-store"
 SEEN_WRITTEN_EVERY = timedelta(minutes=1)
@@ -140,6 +145,27 @@ class ContentPolicy(CSPMiddleware):
             exception = settings.CSP_EXCEPTIONS.get(name or "", {})
             parts.replace = {**(parts.replace or {}), **exception}
         return parts
+
+
+class SecondProof(MiddlewareMixin):
+    """Keeps people who owe a second proof from every page, whoever made it, until it is shown."""
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        user = request.user
+        if not isinstance(user, User) or request.path in OPEN_PATHS:
+            return None
+        mark = request.session.get(factors.SESSION_MARK)
+        if mark and factors.is_shown(user=user, mark=mark):
+            return None
+        if not factors.is_needed(user):
+            return None
+        place = CODE_PATH if factors.has_factor(user=user) else FACTOR_PATH
+        if request.path == place:
+            return None
+        if request.headers.get("HX-Request"):
+            return HttpResponse(status=204, headers={"HX-Redirect": place})
+        query = urlencode({"next": request.get_full_path()}) if request.method == "GET" else ""
+        return HttpResponseRedirect(f"{place}?{query}".rstrip("?"))
 
 
 class IdleSessions(MiddlewareMixin):

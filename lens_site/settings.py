@@ -18,6 +18,7 @@ VAR_DIR = Path(env.text("LENS_VAR_DIR", str(BASE_DIR / "var"))).resolve()
 SECRET_KEY = env.text("SECRET_KEY", "unsafe-until-lens-up-has-written-var-secret-env")
 LENS_ENV = env.text("LENS_ENV", "live")
 LENS_KEY_PEPPER = env.text("LENS_KEY_PEPPER", SECRET_KEY)
+LENS_ENCRYPTION_KEYS = env.text("LENS_ENCRYPTION_KEYS", SECRET_KEY)
 API_KEY_ADMIN = env.text("API_KEY_ADMIN")
 DEBUG = env.flag("DEBUG", default=False)
 PUBLIC_URL = env.text("LENS_PUBLIC_URL").rstrip("/")
@@ -45,7 +46,6 @@ INSTALLED_APPS = [
     "django_rq",
     "csp",
     "axes",
-    "django_otp",
     "pipeline",
     "access",
     "markets",
@@ -70,6 +70,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "lens_site.middleware.IdleSessions",
+    "lens_site.middleware.SecondProof",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -163,6 +164,7 @@ CSP_EXCEPTIONS = {  # pages of other makers, by the name of their path or their 
     "redoc": {"style-src": [SELF, UNSAFE_INLINE], "worker-src": ["blob:"]},
     "django_rq": {"style-src": [SELF, UNSAFE_INLINE]},
 }
+REQUIRE_2FA = env.text("REQUIRE_2FA", "off").lower()
 LOGIN_FAILURES_MAX = env.integer("LOGIN_FAILURES_MAX", 5)
 LOGIN_PAUSE_S = env.integer("LOGIN_PAUSE_S", 15 * 60)
 AXES_FAILURE_LIMIT = LOGIN_FAILURES_MAX

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from lens_site.pages import board, documents, reruns, session, welcome
+from lens_site.pages import board, documents, reruns, second_factor, session, welcome
 
 urlpatterns = [
     path("", session.root),
     path("login", session.SignIn.as_view(), name="login"),
+    path("login/code", second_factor.code, name="code"),
+    path("account/second-factor", second_factor.account, name="second-factor"),
     path("logout", session.SignOut.as_view(), name="logout"),
     path("welcome", welcome.welcome, name="welcome"),
     path("board", board.board, name="board"),

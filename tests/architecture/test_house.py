@@ -26,8 +26,18 @@ ROOMS = (
 TESTS_OF = {"lens_site": "site"}
 FACE = frozenset({"types", "models", "services", "queries"})
 WIDER_FACES = {
-    "pipeline": {"stage", "queue", "plugins", "retry", "logs", "metrics", "parsing", "tracing"},
-    "access": {"auth", "people", "websocket"},
+    "pipeline": {
+        "stage",
+        "queue",
+        "plugins",
+        "retry",
+        "logs",
+        "metrics",
+        "parsing",
+        "sealing",
+        "tracing",
+    },
+    "access": {"auth", "factors", "people", "websocket"},
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
     "pipeline": {"worker", "reconcile", "triggers"},

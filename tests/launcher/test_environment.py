@@ -57,7 +57,11 @@ def test_secrets_are_made_once_and_private(where: Places) -> None:
     assert (first, second) == (True, False)
     assert where.secrets.read_text() == content
     assert stat.S_IMODE(where.secrets.stat().st_mode) == 0o600
-    assert set(read_environment_file(where.secrets)) == {"SECRET_KEY", "LENS_KEY_PEPPER"}
+    assert set(read_environment_file(where.secrets)) == {
+        "SECRET_KEY",
+        "LENS_KEY_PEPPER",
+        "LENS_ENCRYPTION_KEYS",
+    }
 
 
 def test_a_missing_secret_is_added_and_the_other_kept(where: Places) -> None:
