@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -17,16 +18,22 @@ from pipeline.queue import RedisError, redis_client
 logger = logging.getLogger(__name__)
 
 PREFIX = "lens:bucket:"
+CALLS_PREFIX = "lens:calls:"
+CALLS_HOURS = 24
+HOUR_S = 3_600
 SILENCE_AFTER_FAULT_S = 1.0
 LOCAL_BUCKETS_MAX = 10_000
 
-# A clock that lags (another machine's, or one that was set back) earns nothing and costs nothing:
-# the bucket keeps the latest time it has seen. A refused call writes nothing.
+# Every call is counted in its hour, allowed or not. A clock that lags (another machine's, or one
+# that was set back) earns nothing and costs nothing: the bucket keeps the latest time it has seen.
+# A refused call takes nothing.
 TAKE = """
 local rate, burst, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens, at = tonumber(kept[1]) or burst, tonumber(kept[2]) or now
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate)
+redis.call('INCR', KEYS[2])
+redis.call('EXPIRE', KEYS[2], 90000)
 local allowed = 0
 if tokens >= 1 then
   allowed, tokens = 1, tokens - 1
@@ -122,22 +129,41 @@ class Budget:
         name = f"{limit.name}:{whose}"
         if time.monotonic() >= self._silent_until:
             try:
-                return self._take_shared(name, limit, now_s)
+                return self._take_shared(name, limit, whose=whose, now_s=now_s)
             except RedisError as error:
                 self._silent_until = time.monotonic() + SILENCE_AFTER_FAULT_S
                 logger.warning("limits are counted by this process alone: %s", error)
         return self._local.take(whose=name, limit=limit, now_s=now_s)
 
-    def _take_shared(self, name: str, limit: Limit, now_s: float) -> Verdict:
+    def _take_shared(self, name: str, limit: Limit, *, whose: str, now_s: float) -> Verdict:
         take = redis_client().register_script(TAKE)
         arguments = (repr(limit.per_s), limit.burst, repr(now_s))
-        allowed, tokens = take(keys=[PREFIX + name], args=arguments)
+        keys = [PREFIX + name, _calls_key(whose, int(now_s // HOUR_S))]
+        allowed, tokens = take(keys=keys, args=arguments)
         return Verdict(limit=limit, allowed=bool(allowed), tokens=float(tokens))
+
+    def count_calls(self, *, owners: Sequence[str], now_s: float) -> dict[str, int]:
+        """Return how often each owner called within the last 24 hours; nothing without Redis."""
+        hour = int(now_s // HOUR_S)
+        keys = [_calls_key(owner, hour - ago) for owner in owners for ago in range(CALLS_HOURS)]
+        try:
+            counts = [int(count or 0) for count in redis_client().mget(keys)] if keys else []
+        except RedisError as error:
+            logger.warning("calls cannot be counted: %s", error)
+            return {}
+        return {
+            owner: sum(counts[at * CALLS_HOURS : (at + 1) * CALLS_HOURS])
+            for at, owner in enumerate(owners)
+        }
 
     def clear(self) -> None:
         """Forget what this process counted by itself and look for Redis again."""
         self._local.clear()
         self._silent_until = 0.0
+
+
+def _calls_key(whose: str, hour: int) -> str:
+    return f"{CALLS_PREFIX}{whose}:{hour}"
 
 
 BUDGET = Budget()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from ipaddress import ip_network
 
+from access.budget import BUDGET
 from access.models import ApiKey, User
 from access.parsing import KEY_ID
 from access.types import Identity, KeyStatus, Scope, StoredKey
@@ -76,3 +78,8 @@ def has_password_holder() -> bool:
     """Say whether an administrator could sign in with a password."""
     people = User.objects.filter(is_superuser=True, is_active=True)
     return any(person.has_usable_password() for person in people)
+
+
+def count_calls(*, owners: Sequence[str], now: datetime) -> dict[str, int]:
+    """Return how often each owner called within the last 24 hours; empty when nobody counts."""
+    return BUDGET.count_calls(owners=owners, now_s=now.timestamp())

@@ -487,3 +487,8 @@ def add_policy_version(*, definition: Mapping[str, Any], actor: str, now: dateti
 
 def _next_version(rows: QuerySet[FeatureProfile] | QuerySet[Policy]) -> int:
     return int(rows.aggregate(latest=Max("version"))["latest"] or 0) + 1
+
+
+def forget_facts(*, event_ids: Sequence[UUID]) -> None:
+    """Forget the facts around signals that are being taken away."""
+    Enrichment.objects.filter(event_id__in=event_ids).delete()

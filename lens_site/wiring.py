@@ -24,6 +24,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "enrich.retried": ("signals.services.rerun",),
     "evaluate.retried": ("evaluation.services.reopen",),
     "jury.retried": ("signals.services.rerun",),
+    "demo.cleared": ("enrichment.services.forget_facts",),
 }
 
 # who tells what retrying dead letters would come to

@@ -457,6 +457,12 @@ def skip_runs(*, trace: UUID, reason: str, stages: Sequence[str] | None = None) 
     )
 
 
+def forget_work(*, traces: Sequence[UUID]) -> None:
+    """Forget the work and the dead letters of signals that are being taken away."""
+    StageRun.objects.filter(trace__in=traces).delete()
+    DeadLetter.objects.filter(trace__in=traces).delete()
+
+
 def fingerprint(*, stage: str, code: str, reason: str) -> str:
     """Return one mark for failures that are alike: ids and numbers in the reason do not count."""
     shape = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(\.\d+)?", "#", reason)

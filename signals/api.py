@@ -129,12 +129,16 @@ class SignalsView(APIView):
         examples=[EXAMPLE, EXAMPLE_CLOSE, ACCEPTED],
     )
     def post(self, request: Request) -> Response:
-        now = timezone.now()
-        draft = parse_signal(request.data, now=now)
+        now, owner = timezone.now(), identity_of(request).owner
+        try:
+            draft = parse_signal(request.data, now=now)
+        except LensError as error:
+            services.note_complaint(owner=owner, error=error, now=now)
+            raise
         services.refuse_when_overloaded(now=now)
         submission = Submission(
             draft=draft,
-            owner=identity_of(request).owner,
+            owner=owner,
             idempotency_key=_idempotency_key(request),
             body_sha256=_digest(request.data),
         )

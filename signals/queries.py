@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 
+from pipeline.queue import RedisError, redis_client
 from signals.models import DemoFeed, Hook, HookRefusal, Signal
 from signals.types import OPEN_STATUSES, Origin, SignalStatus
+
+COMPLAINT_KEPT = timedelta(minutes=10)
 
 
 def get_signal(*, event_id: UUID) -> Signal | None:
@@ -91,7 +96,56 @@ def has_live_signals() -> bool:
     return Signal.objects.filter(origin=Origin.LIVE).exists()
 
 
-def list_demo_ids(*, limit: int) -> list[UUID]:
-    """Return the ids of demo signals, oldest first."""
+def list_demo_ids(*, limit: int, ended_before: datetime | None = None) -> list[UUID]:
+    """Return the ids of demo signals, oldest first; those that ended, or came before a moment."""
     rows = Signal.objects.filter(origin=Origin.DEMO).order_by("id")
+    if ended_before is not None:
+        has_ended = ~Q(status__in=OPEN_STATUSES)
+        rows = rows.filter(has_ended | Q(received_at__lt=ended_before))
     return list(rows.values_list("event_id", flat=True)[:limit])
+
+
+def latest_row_id() -> int:
+    """Return the row id of the newest signal; 0 before the first."""
+    return Signal.objects.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def first_live_after(*, row_id: int, owners: Sequence[str]) -> Signal | None:
+    """Return the first live signal after a row, of these owners if any are named."""
+    rows = Signal.objects.filter(id__gt=row_id, origin=Origin.LIVE)
+    if owners:
+        rows = rows.filter(owner__in=owners)
+    return rows.order_by("id").first()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """Why the last message of a sender was no signal."""
+
+    at: datetime
+    detail: str
+    faults: Sequence[dict[str, str]]
+
+
+def latest_complaint(*, owners: Sequence[str], now: datetime) -> Complaint | None:
+    """Return the newest refusal of these owners within ``COMPLAINT_KEPT``, at either door."""
+    since = now - COMPLAINT_KEPT
+    kept = HookRefusal.objects.filter(hook__owner__in=owners, at__gte=since).order_by("-id").first()
+    found = (
+        [] if kept is None else [Complaint(at=kept.at, detail=kept.complaint, faults=kept.faults)]
+    )
+    try:
+        notes = redis_client().mget([complaint_name(each) for each in owners]) if owners else []
+    except RedisError:
+        notes = []
+    for note in notes:
+        if note:
+            said = json.loads(note)
+            at = datetime.fromisoformat(said["at"])
+            found.append(Complaint(at=at, detail=said["detail"], faults=said["faults"]))
+    return max(found, key=lambda complaint: complaint.at, default=None)
+
+
+def complaint_name(owner: str) -> str:
+    """Return under which name Redis keeps the last complaint about an owner."""
+    return f"lens:complaint:{owner}"

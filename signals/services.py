@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +19,7 @@ from pipeline.logs import masked
 from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
 from pipeline.queries import is_paused, list_dead_letters
+from pipeline.queue import RedisError, redis_client
 from pipeline.types import LensError, NotFound, Overloaded, SwitchName
 from signals import queries
 from signals.mapping import parse_mapping, read_message, understand
@@ -35,6 +38,9 @@ from signals.types import (
 
 SLUG_BYTES = 24
 HINT_CHARS = 4
+DEMO_BATCH = 200
+DEMO_LEFT_ALONE = timedelta(seconds=60)
+"""How long an unfinished demo signal is left to who may be at work on it."""
 HOOK_USE_WRITTEN_EVERY = timedelta(minutes=1)
 END_STATUSES = frozenset(SignalStatus) - frozenset(OPEN_STATUSES)
 
@@ -441,6 +447,19 @@ def keep_refusal(
             HookRefusal.objects.filter(hook=hook, id__lte=last).delete()
 
 
+def note_complaint(*, owner: str, error: LensError, now: datetime) -> None:
+    """Keep for a while why an owner's last call made no signal; never raises."""
+    faults = [
+        {"field": fault.field, "code": fault.code, "message": masked(fault.message)}
+        for fault in error.errors
+    ]
+    note = {"at": now.isoformat(), "detail": error.detail, "faults": faults}
+    with suppress(RedisError):
+        redis_client().set(
+            queries.complaint_name(owner), json.dumps(note), ex=queries.COMPLAINT_KEPT
+        )
+
+
 def start_demo_feed(*, now: datetime) -> bool:
     """Let a desk that has no signal yet make demo signals by itself; return whether it will."""
     if not settings.DEMO_FEED_SIGNALS or Signal.objects.exists():
@@ -466,7 +485,24 @@ def stop_demo_feed(*, actor: str, now: datetime) -> None:
             pipeline.record_act(actor=actor, verb="DEMO_STOPPED", object="demo:feed", at=now)
 
 
-def dismiss_first_steps(*, actor: str, now: datetime) -> None:
-    """Show the first steps no more."""
+def clear_demo(*, actor: str, now: datetime) -> int:
+    """Stop the demo, forget its signals with all that hangs on them, and return how many.
+
+    Signals that somebody is still at work on stay until they have ended; the trail stays for
+    good. The first steps are shown no more once nothing is left.
+    """
     stop_demo_feed(actor=actor, now=now)
-    DemoFeed.objects.filter(dismissed_at=None).update(dismissed_at=now)
+    cleared = 0
+    while batch := queries.list_demo_ids(limit=DEMO_BATCH, ended_before=now - DEMO_LEFT_ALONE):
+        with transaction.atomic():
+            pipeline.announce("demo.cleared", event_ids=batch)
+            pipeline.forget_work(traces=batch)
+            Signal.objects.filter(origin=Origin.DEMO, event_id__in=batch).delete()
+        cleared += len(batch)
+    if cleared:
+        pipeline.record_act(
+            actor=actor, verb="DEMO_CLEARED", object="demo:signals", at=now, count=cleared
+        )
+    if not queries.list_demo_ids(limit=1):
+        DemoFeed.objects.filter(dismissed_at=None).update(dismissed_at=now)
+    return cleared

@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from lens_site.pages.first_steps import first_steps
+
 Words = str | Promise
 
 
@@ -49,6 +51,7 @@ def chrome(request: HttpRequest) -> Mapping[str, Any]:
         "places": lambda: _open_to(request, PLACES),
         "more_places": lambda: _open_to(request, MORE),
         "here": lambda: _here(request.path),
+        "first_steps": lambda: first_steps(request),
         "version": settings.VERSION,
     }
 

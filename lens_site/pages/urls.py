@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from lens_site.pages import board, documents, reruns, second_factor, session, welcome
 
@@ -14,6 +14,10 @@ urlpatterns = [
     path("logout", session.SignOut.as_view(), name="logout"),
     path("welcome", welcome.welcome, name="welcome"),
     path("board", board.board, name="board"),
+    path("", include("lens_site.pages.connect")),
+    path("", include("lens_site.pages.webhooks")),
+    path("", include("lens_site.pages.keys")),
+    path("", include("lens_site.pages.first_steps")),
     path("docs", documents.document),
     path("docs/<slug:name>", documents.document),
     path("reruns/<uuid:rerun_id>", reruns.rerun),

@@ -40,8 +40,9 @@ WIDER_FACES = {
     "access": {"auth", "factors", "people", "websocket"},
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
+    "access": {"serializers"},
     "pipeline": {"worker", "reconcile", "triggers"},
-    "signals": {"api", "parsing", "serializers", "webhooks"},
+    "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
     "evaluation": {"rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},
     "outcomes": {"tracker"},

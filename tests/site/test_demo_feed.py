@@ -5,10 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pytest_django import Settings
 
+from decisions.models import Decision
+from enrichment.models import Enrichment
+from evaluation.models import Evaluation
 from lens_site.demo_feed import DemoFeed
+from pipeline.models import StageRun
+from pipeline.services import Opening, open_runs
 from signals import queries, services
 from signals.models import Signal
-from tests.factories import make_signal
+from signals.types import Origin, SignalStatus
+from tests.factories import make_decision, make_enrichment, make_evaluation, make_signal
 
 pytestmark = pytest.mark.django_db
 NOW = datetime.now(UTC)
@@ -78,3 +84,36 @@ def test_no_demo_can_be_wanted(settings: Settings) -> None:
     settings.DEMO_FEED_SIGNALS = 0
 
     assert services.start_demo_feed(now=NOW) is False
+
+
+def test_clearing_takes_away_the_demo_and_nothing_else() -> None:
+    services.start_demo_feed(now=NOW)
+    kept, demo = make_signal(), make_signal(origin=Origin.DEMO, status=SignalStatus.PUBLISHED)
+    for signal in (kept, demo):
+        make_enrichment(signal)
+        make_evaluation(signal)
+        make_decision(signal, published_at=NOW)
+        open_runs(
+            [Opening(stage="x", subject=signal.event_id, trace=signal.event_id, attempts_max=1)]
+        )
+
+    assert services.clear_demo(actor="anna", now=NOW) == 1
+
+    assert list(Signal.objects.all()) == [kept]
+    assert [row.event_id for row in Enrichment.objects.all()] == [kept.event_id]
+    assert [row.signal for row in Evaluation.objects.all()] == [kept]
+    assert [row.signal for row in Decision.objects.all()] == [kept]
+    assert [row.trace for row in StageRun.objects.all()] == [kept.event_id]
+    feed = queries.get_demo_feed()
+    assert feed is not None
+    assert feed.dismissed_at == NOW
+
+
+def test_a_demo_signal_that_is_being_judged_stays_until_it_has_ended() -> None:
+    services.start_demo_feed(now=NOW)
+    make_signal(origin=Origin.DEMO, received_at=NOW)
+
+    cleared_now = services.clear_demo(actor="anna", now=NOW)
+    cleared_later = services.clear_demo(actor="anna", now=after(120))
+
+    assert (cleared_now, cleared_later) == (0, 1)
