@@ -304,6 +304,9 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "Write a line for every request, without its query; on by itself with `json`.",
             "false",
         ),
+        "TRAIL_LOG": D(
+            "Write every line of the trail into the log too; on by itself with `json`.", "false"
+        ),
     },
 }
 

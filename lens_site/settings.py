@@ -29,6 +29,7 @@ ALLOWED_HOSTS = [
     *([PUBLIC.hostname] if PUBLIC.hostname else []),
 ]
 VERSION = "0.1.0"
+SECRET_MIN_CHARS = 8
 
 # --- Django ---------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -403,22 +404,27 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
 LOG_FORMAT = env.text("LOG_FORMAT", "text")
 ACCESS_LOG = env.flag("ACCESS_LOG", default=LOG_FORMAT == "json")
+TRAIL_LOG = env.flag("TRAIL_LOG", default=LOG_FORMAT == "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
         "secrets": {"()": "pipeline.logs.MaskSecrets"},
+        "context": {"()": "pipeline.logs.Context"},
         "readiness": {"()": "pipeline.logs.QuietReadiness"},
     },
     "formatters": {
-        "text": {"format": "%(asctime)s %(levelname)-7s %(name)s %(message)s"},
+        "text": {
+            "()": "pipeline.logs.TextLines",
+            "fmt": "%(asctime)s %(levelname)-7s %(name)s %(message)s",
+        },
         "json": {"()": "pipeline.logs.JsonLines"},
     },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
             "formatter": "json" if LOG_FORMAT == "json" else "text",
-            "filters": ["secrets"],
+            "filters": ["secrets", "context"],
         }
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
@@ -432,6 +438,24 @@ LOGGING = {
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }
+
+SECRET_VALUES = sorted(
+    {
+        text
+        for text in (
+            SECRET_KEY,
+            API_KEY_ADMIN,
+            METRICS_TOKEN,
+            *LENS_KEY_PEPPER.split(","),
+            *LENS_ENCRYPTION_KEYS.split(","),
+            *(urlsplit(url).password or "" for url in (DATABASE_URL, REDIS_URL)),
+            *(plug.get("OPTIONS", {}).get("api_key", "") for plug in EVALUATORS.values()),
+        )
+        if len(text) >= SECRET_MIN_CHARS
+    },
+    key=len,
+    reverse=True,
+)
 
 UNKNOWN_SETTINGS = env.unknown_names(("LENS_", "LLM_", "MODEL_", "CONSENSUS_"))
 SETTING_NAMES = dict(env.NAMES)

@@ -7,7 +7,12 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
+
+from django.conf import settings
+
+from pipeline.tracing import current_event_id, current_request_id
 
 SECRETS = re.compile(
     r"(lens_[a-z]+_[A-Za-z0-9]{8}_)[A-Za-z0-9_\-]+"
@@ -29,8 +34,20 @@ STRUCK_OUT = "***"
 
 
 def masked(text: str) -> str:
-    """Return ``text`` with everything that looks like a secret struck out."""
+    """Return ``text`` without our own secrets and without what looks like anybody's."""
+    own = _own_secrets()
+    if own is not None:
+        text = own.sub(STRUCK_OUT, text)
     return SECRETS.sub(lambda match: f"{next(g for g in match.groups() if g)}***", text)
+
+
+def _own_secrets() -> re.Pattern[str] | None:
+    return _any_of(tuple(settings.SECRET_VALUES)) if settings.configured else None
+
+
+@lru_cache(maxsize=8)
+def _any_of(values: tuple[str, ...]) -> re.Pattern[str] | None:
+    return re.compile("|".join(map(re.escape, values))) if values else None
 
 
 def without_secrets(value: Any) -> Any:
@@ -62,6 +79,26 @@ class MaskSecrets(logging.Filter):
         return True
 
 
+class Context(logging.Filter):
+    """Adds the request and the signal that the present work is for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in (
+            ("request_id", current_request_id()),
+            ("event_id", current_event_id()),
+        ):
+            if value and not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+
+class TextLines(logging.Formatter):
+    """A line for people; the traceback below it is masked as well."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  logging's name
+        return masked(super().formatException(ei))
+
+
 class QuietReadiness(logging.Filter):
     """Drops the web server's complaint about ``/ready``: not being ready is an answer."""
 
@@ -82,7 +119,7 @@ class JsonLines(logging.Formatter):
         for name in ("request_id", "event_id"):
             if hasattr(record, name):
                 line[name] = getattr(record, name)
-        line |= getattr(record, "fields", {})
+        line |= without_secrets(getattr(record, "fields", {}))
         if record.exc_info:
             line["error"] = masked(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=False, default=str)

@@ -50,6 +50,7 @@ from pipeline.types import (
 )
 
 logger = logging.getLogger(__name__)
+trail_logger = logging.getLogger("lens.trail")
 
 ACTOR_MAX_CHARS = 100
 OBJECT_MAX_CHARS = 100
@@ -163,6 +164,7 @@ def _append(line: AuditEvent) -> None:
     lines = getattr(_open, "lines", None)
     if lines is None:
         line.save(force_insert=True)
+        _log_after_commit([line])
     else:
         lines.append(line)
 
@@ -192,8 +194,28 @@ def trail() -> Iterator[None]:
         for work in sorted(_open.items, key=lambda work: str(work.__qualname__)):
             work(_open.items[work])
         AuditEvent.objects.bulk_create(_open.lines)
+        _log_after_commit(_open.lines)
     finally:
         _open.lines = _open.items = None
+
+
+def _log_after_commit(lines: Sequence[AuditEvent]) -> None:
+    """Write the same lines into the log, where wanted, once they are sure to stand."""
+    if settings.TRAIL_LOG and lines:
+        transaction.on_commit(lambda: _log(lines), robust=True)
+
+
+def _log(lines: Sequence[AuditEvent]) -> None:
+    for line in lines:
+        told = {
+            "event_id": "" if line.trace is None else str(line.trace),
+            "request_id": line.request_id,
+            "actor": line.actor,
+            "object": line.object,
+            "run": line.run,
+            "details": line.details,
+        }
+        trail_logger.info(line.verb, extra={"fields": {k: v for k, v in told.items() if v}})
 
 
 def announce(event: str, **ids: Any) -> None:

@@ -20,7 +20,8 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils.module_loading import import_string
 
-from pipeline import services
+from pipeline import services, tracing
+from pipeline.logs import masked
 from pipeline.models import StageRun
 from pipeline.types import Claim, Done, GiveUp, Result, RetryIn, RunStatus, SwitchName
 
@@ -68,7 +69,7 @@ async def perform(stage: Stage, work: Any) -> Result:
         return RetryIn(f"no answer within {stage.deadline_s:g} s", code="TIMEOUT")
     except Exception as error:
         logger.exception("%s failed unforeseen", stage.name)
-        return RetryIn(f"{type(error).__name__}: {error}", code="UNFORESEEN")
+        return RetryIn(masked(f"{type(error).__name__}: {error}"), code="UNFORESEEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def settle_all(batch: Sequence[Finished]) -> None:
         if isinstance(batch[0].result, RetryIn):
             raise
         logger.exception("%s could not be written down", batch[0].stage.name)
-        failed = RetryIn(f"{type(error).__name__}: {error}", code="UNFORESEEN")
+        failed = RetryIn(masked(f"{type(error).__name__}: {error}"), code="UNFORESEEN")
         settle_all([replace(batch[0], result=failed)])
 
 
@@ -112,7 +113,8 @@ def _settle_held(batch: Sequence[Finished]) -> None:
     mine = [item for item in batch if item.claim.id in held]
     services.finish_all([item.claim for item in mine if isinstance(item.result, Done)])
     for item in mine:
-        _settle(item)
+        with tracing.event(item.claim.trace):
+            _settle(item)
 
 
 def _settle_late(item: Finished) -> None:

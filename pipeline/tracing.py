@@ -1,4 +1,4 @@
-"""Which request the present work was asked for by, known to everything below the door."""
+"""Which request and which signal the present work is for, known to everything below the door."""
 
 from __future__ import annotations
 
@@ -22,3 +22,21 @@ def request(request_id: str) -> Iterator[None]:
 def current_request_id() -> str:
     """Return the id of the request that is being served; empty where there is none."""
     return _REQUEST_ID.get()
+
+
+_EVENT_ID: ContextVar[str] = ContextVar("event_id", default="")
+
+
+@contextmanager
+def event(event_id: object) -> Iterator[None]:
+    """Let everything within know which signal the work is for."""
+    token = _EVENT_ID.set(str(event_id))
+    try:
+        yield
+    finally:
+        _EVENT_ID.reset(token)
+
+
+def current_event_id() -> str:
+    """Return the id of the signal that is being worked on; empty where there is none."""
+    return _EVENT_ID.get()

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from pipeline import queries, queue, services
+from pipeline import queries, queue, services, tracing
 from pipeline.stage import Finished, Stage, perform, settle_all
 from pipeline.types import Claim
 
@@ -192,7 +192,8 @@ class Worker:
         return [(stage, claim, works[claim.subject]) for claim in claims if claim.subject in works]
 
     async def _perform(self, stage: Stage, claim: Claim, work: Any) -> None:
-        result = await perform(stage, work)
+        with tracing.event(claim.trace):
+            result = await perform(stage, work)
         await self._finished.put(Finished(stage, claim, work, result))
 
     async def _settle_forever(self) -> None:
