@@ -292,6 +292,14 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
     },
     "Watching": {
+        "DISK_FREE_MIN_MB": D("Megabytes that must be free for `/ready` to say yes."),
+        "CLOCK_OFFSET_MAX_S": D(
+            "Seconds that this clock and the database's may differ before `/ready` tells of it."
+        ),
+        "WEB_DRAIN_S": D(
+            "Seconds that a web process serves on after it was asked to stop, while `/ready` says"
+            " no; a balancer's interval and a little more."
+        ),
         "METRICS_TOKEN": D(
             "What a scraper sends to `/metrics` as `Authorization: Bearer`; empty: programs on this"
             " machine need none, others a key with the scope `ops`."

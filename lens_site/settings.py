@@ -399,6 +399,9 @@ GROUNDING_FLOOR = env.number("GROUNDING_FLOOR", 0.8)
 
 # --- watching -------------------------------------------------------------------------------
 METRICS_TOKEN = env.text("METRICS_TOKEN")
+DISK_FREE_MIN_MB = env.integer("DISK_FREE_MIN_MB", 200)
+CLOCK_OFFSET_MAX_S = env.number("CLOCK_OFFSET_MAX_S", 2)
+WEB_DRAIN_S = env.number("WEB_DRAIN_S", 0)
 
 # --- logs -----------------------------------------------------------------------------------
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()

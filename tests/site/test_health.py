@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from evaluation.models import ModelState
+from lens_site import draining
 from pipeline import queue, services
+from pipeline.types import SwitchName
+from tests.factories import make_signal
 
 pytestmark = pytest.mark.django_db
 
@@ -30,11 +38,18 @@ def test_a_house_with_all_its_programs_is_ready(client: Client, redis_url: str, 
 
     assert response.status_code == 200
     assert {name: check["ok"] for name, check in response.json()["checks"].items()} == {
+        "process": True,
         "database": True,
         "migrations": True,
         "redis": True,
         "workers": True,
         "conductor": True,
+        "backlog": True,
+        "disk": True,
+        "clock": True,
+        "market": True,
+        "models": True,
+        "switches": True,
     }
 
 
@@ -111,3 +126,62 @@ def test_the_type_of_a_problem_leads_to_its_explanation(client: Client) -> None:
     assert page.status_code == 200
     assert anchor in page.content.decode().lower()
     assert client.get("/docs/secret").status_code == 404
+
+
+def test_what_costs_only_quality_is_told_and_leaves_the_house_ready(
+    client: Client, settings: Settings, redis_url: str
+) -> None:
+    now = datetime.now(UTC)
+    beat("worker")
+    beat("conductor")
+    services.pause(name=SwitchName.PUBLISHING, actor="test", reason="a drill", now=now)
+    ModelState.objects.create(name="chatgpt", open_until=now + timedelta(minutes=5))
+    waiting = make_signal(received_at=now - timedelta(minutes=10))
+    settings.CLOCK_OFFSET_MAX_S = -1
+
+    response = client.get("/ready")
+
+    body = response.json()
+    assert response.status_code == 200
+    assert body["degraded"] == ["backlog", "clock", "models", "switches"]
+    assert body["checks"]["backlog"]["oldest_queued_s"] >= 600
+    assert body["checks"]["models"]["why"] == "not asked: chatgpt"
+    assert "a drill" in body["checks"]["switches"]["why"]
+    assert str(waiting.event_id) not in response.content.decode()
+
+
+def test_without_room_on_the_disk_the_house_is_not_ready(
+    client: Client, settings: Settings, redis_url: str
+) -> None:
+    beat("worker")
+    beat("conductor")
+    settings.DISK_FREE_MIN_MB = 10**12
+
+    response = client.get("/ready")
+
+    assert response.status_code == 503
+    assert response.json()["checks"]["disk"]["fatal"]
+
+
+def test_a_web_process_says_that_it_stops_before_it_does(
+    client: Client, settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat("worker")
+    beat("conductor")
+    settings.WEB_DRAIN_S = 0.05
+    stopped = threading.Event()
+    monkeypatch.setattr(draining, "_stopping", threading.Event())
+    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    monkeypatch.delitem(sys.modules, "twisted.internet", raising=False)
+    try:
+        draining.begin_late()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        answer = client.get("/ready")
+
+        assert answer.json()["checks"]["process"]["why"] == "this web process is about to stop"
+        assert answer.status_code == 503
+        assert client.get("/health").status_code == 200
+        assert stopped.wait(5)
+    finally:
+        signal.signal(signal.SIGTERM, before)
