@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from decisions import deliberation, jury
+from decisions import deliberation, jury, ledger
 from decisions.clamp import Advice, History, clamp
 from decisions.jury import Vote
 from decisions.models import Decision, PublicationHead
@@ -19,7 +19,7 @@ from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation
 from evaluation.queries import total_tokens
 from evaluation.types import Action, EvaluationStatus
-from pipeline import queue
+from pipeline import anchors, queue
 from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.parsing import decimal_text
@@ -341,6 +341,8 @@ def publish(*, now: datetime, limit: int) -> int | None:
             else:
                 _number(decision, counter, now=now)
         Decision.objects.bulk_update(waiting, ["seq", "published_at", "withheld"])
+        _enter_in_ledger([each for each in waiting if each.published_at], now=now)
+        anchors.reserve(upto=counter.head, at=now)
         counter.save(update_fields=["head"])
         _finish_publications(now=now, limit=limit)
     return counter.head if counter.head > before else None
@@ -360,6 +362,19 @@ def _number(decision: Decision, counter: PublicationHead, *, now: datetime) -> N
     if decision.origin != Origin.REPLAY:
         counter.head += 1
         decision.seq = counter.head
+
+
+def _enter_in_ledger(published: Sequence[Decision], *, now: datetime) -> None:
+    """Put the hash of what is published into the trail, before anybody can know how it ends."""
+    if published:
+        pipeline.record(
+            trace=None,
+            verb=ledger.LEDGER,
+            actor="publisher",
+            at=now,
+            fields=ledger.FIELDS,
+            decisions=ledger.entries(published),
+        )
 
 
 def _finish_publications(*, now: datetime, limit: int) -> None:

@@ -16,7 +16,12 @@ from launcher.terminal import Screen, Stop
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
-FORWARDED: Final = ("manage", "demo", "replay", "reevaluate", "models", "fake-llm", "apikey")
+STORED: Final = ("audit", "purge", "backup")  # verbs about what the database holds
+FORWARDED: Final = (
+    *("manage", "demo", "replay", "reevaluate", "models", "fake-llm", "apikey"),
+    *STORED,
+    "restore",
+)
 EPILOG: Final = "exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C"
 
 Verb = Callable[[argparse.Namespace, Places, Screen], int]
@@ -100,6 +105,10 @@ def _add_forwarded(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "reevaluate": "judge stored signals again with another model or prompt",
         "models": "language models: list, probe, enable, disable",
         "fake-llm": "scripted vendors of language models, for trials without keys",
+        "audit": "the audit trail: verify, export",
+        "purge": "remove what is past its time",
+        "backup": "write everything that is stored into one file",
+        "restore": "put a backup back in place of what is stored",
         "apikey": "API keys: " + ", ".join(name.split()[1] for name in forward.COMMANDS),
         "manage": "any command of the application (manage.py)",
     }
@@ -184,14 +193,16 @@ def _lock(options: argparse.Namespace, where: Places, screen: Screen) -> int:
 
 
 def _forward(verb: str, arguments: Sequence[str], where: Places, screen: Screen) -> int:
-    if verb == "manage":
-        return forward.manage(where, screen, arguments or ["help"])
-    if verb == "apikey":
-        return _apikey(arguments, where, screen)
-    if verb == "models":
-        return forward.keys(where, screen, ["models", *(arguments or ["--help"])])
-    if verb == "fake-llm":
-        return forward.manage(where, screen, ["fake_llm", *arguments])
+    simple: dict[str, Callable[[], int]] = {
+        "manage": lambda: forward.manage(where, screen, arguments or ["help"]),
+        "apikey": lambda: _apikey(arguments, where, screen),
+        "models": lambda: forward.keys(where, screen, ["models", *(arguments or ["--help"])]),
+        "fake-llm": lambda: forward.manage(where, screen, ["fake_llm", *arguments]),
+        "restore": lambda: forward.without_desk(where, screen, [verb, *arguments]),
+        **{name: lambda: forward.keys(where, screen, [verb, *arguments]) for name in STORED},
+    }
+    if verb in simple:
+        return simple[verb]()
     if {"-h", "--help"} & set(arguments):
         return forward.manage(where, screen, [verb, *arguments])
     return forward.with_desk(where, screen, [verb, *arguments])

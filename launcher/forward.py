@@ -25,6 +25,10 @@ class NoDatabase(Stop):
     """There is no database yet."""
 
 
+class DeskRuns(Stop):
+    """A desk runs where nothing may run."""
+
+
 class NoDesk(Stop):
     """The desk that a verb needs could not be started."""
 
@@ -54,6 +58,21 @@ def keys(where: Places, screen: Screen, arguments: Sequence[str]) -> int:
             "there is no database yet",
             why=f"{where.shown(where.database)} does not exist",
             todo="./lens up makes it, and prints a first API key",
+        )
+    return manage(where, screen, arguments)
+
+
+def without_desk(where: Places, screen: Screen, arguments: Sequence[str]) -> int:
+    """Run a management command that nothing else may be running beside.
+
+    :raises DeskRuns: when a desk is running here.
+    """
+    make_private(where)
+    if Claim(where).is_held():
+        raise DeskRuns(
+            "a desk is running here",
+            why="what it works on would be taken away under it",
+            todo="./lens down, then again",
         )
     return manage(where, screen, arguments)
 

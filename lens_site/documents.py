@@ -174,6 +174,18 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "DEMO_FEED_SIGNALS": D("Demo signals that a fresh desk makes by itself; 0: none."),
         "DEMO_FEED_EVERY_S": D("Seconds between them."),
     },
+    "Audit trail": {
+        "LENS_AUDIT_DIR": D(
+            "Directory of `anchors.jsonl`, which the database must not be able to write.",
+            "var/audit",
+        ),
+        "SEAL_EVERY_MS": D("Milliseconds after which committed lines enter the hash chain."),
+        "SEAL_BATCH": D("Lines that one seal holds at most."),
+        "ANCHOR_EVERY_S": D(
+            "Seconds after which the chain's head is written outside the database."
+        ),
+        "ANCHOR_EVERY_LINES": D("Sealed lines after which it is written at the latest."),
+    },
     "Market data": {
         "PROVIDER_PRIMARY": D("Where prices come from: a name of the table of providers."),
         "PROVIDER_TIMEOUT_MS": D("Milliseconds that one call of the venue may take."),

@@ -307,6 +307,15 @@ PUBLISH_BATCH = env.integer("PUBLISH_BATCH", 500)
 DEMO_FEED_SIGNALS = env.integer("DEMO_FEED_SIGNALS", 20)
 DEMO_FEED_EVERY_S = env.integer("DEMO_FEED_EVERY_S", 10)
 
+# --- the trail: sealed, anchored outside the database, kept and purged -------------------------
+AUDIT_DIR = Path(env.text("LENS_AUDIT_DIR", str(VAR_DIR / "audit"))).resolve()
+SEAL_EVERY_MS = env.integer("SEAL_EVERY_MS", 2_000)
+SEAL_BATCH = env.integer("SEAL_BATCH", 1_000)
+ANCHOR_EVERY_S = env.integer("ANCHOR_EVERY_S", 300)
+ANCHOR_EVERY_LINES = env.integer("ANCHOR_EVERY_LINES", 1_000)
+WITNESSES = wiring.WITNESSES
+ANCHORED_VERBS = wiring.ANCHORED_VERBS
+
 # --- market data ----------------------------------------------------------------------------
 PROVIDER_PRIMARY = env.text("PROVIDER_PRIMARY", "hyperliquid")
 PROVIDER_TIMEOUT_MS = env.integer("PROVIDER_TIMEOUT_MS", 10_000)

@@ -38,6 +38,12 @@ STAGES: tuple[str, ...] = (
     "enrichment.jobs.ENRICH",
 )
 
+# verb of the trail -> who compares what such lines tell with the rows they tell of
+WITNESSES: dict[str, str] = {"LEDGER": "decisions.ledger.compare"}
+
+# verb of the trail -> the detail that is written outside the database, to outlive any restore
+ANCHORED_VERBS: dict[str, str] = {"KEY_REVOKED": "key"}
+
 BUILT_IN_MODELS = ("ensemble", "rules")
 QUANTITATIVE = (*BUILT_IN_MODELS, "scripted")
 

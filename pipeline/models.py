@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from pipeline.types import LetterStatus, RunStatus, SwitchName
+from pipeline.types import LetterStatus, PurgeStatus, RunStatus, SwitchName
 
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING)
 
@@ -112,6 +112,81 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} by {self.actor} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Seal(models.Model):
+    """A stretch of the trail that can no longer be changed unseen.
+
+    ``lines`` holds id and hash of each line, in order; ``hash`` covers them and the seal before.
+    Lines that are purged stay here as ids and hashes.
+    """
+
+    number = models.PositiveBigIntegerField(primary_key=True)
+    previous = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+    sealed_at = models.DateTimeField()
+    first_id = models.PositiveBigIntegerField()
+    last_id = models.PositiveBigIntegerField()
+    count = models.PositiveIntegerField()
+    lines = models.BinaryField()
+
+    class Meta:
+        indexes = [models.Index(fields=["last_id"], name="seal_by_last_line")]
+
+    def __str__(self) -> str:
+        return f"seal {self.number} over {self.count} lines"
+
+
+class Chain(models.Model):
+    """Where sealing stands; its one row is what sealers take turns at.
+
+    Every line up to ``settled_id`` is sealed, and no line with such an id can come any more.
+    ``barrier`` names who was writing when ``barrier_id`` was the last line. Within a transaction
+    that purges, lines up to ``removing_upto`` may be deleted.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    settled_id = models.PositiveBigIntegerField(default=0)
+    barrier_id = models.PositiveBigIntegerField(default=0)
+    barrier = models.JSONField(default=list)
+    trimmed_number = models.PositiveBigIntegerField(default=0)
+    removing_upto = models.PositiveBigIntegerField(default=0)
+    verified_at = models.DateTimeField(null=True)
+    verified_seals = models.PositiveBigIntegerField(default=0)
+    findings = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_chain")]
+
+    def __str__(self) -> str:
+        return f"sealed up to line {self.settled_id}"
+
+
+class Purge(models.Model):
+    """One passage of removing what is past its time; ``place`` is how far it has come.
+
+    What it removed is told in the trail, batch by batch, in the transactions that removed it.
+    """
+
+    status = models.CharField(max_length=8, choices=PurgeStatus, default=PurgeStatus.RUNNING)
+    actor = models.CharField(max_length=100)
+    cutoff = models.DateTimeField()
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    place_at = models.DateTimeField(null=True)
+    place_id = models.PositiveBigIntegerField(default=0)
+    removed = models.JSONField(default=dict)
+    kept = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["status"], condition=Q(status="RUNNING"), name="one_purge_at_a_time"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"purge of what ended before {self.cutoff:%Y-%m-%d %H:%M:%S} ({self.status})"
 
 
 class DeadLetter(models.Model):

@@ -15,20 +15,32 @@ POSTGRES = """
 CREATE TRIGGER {name} BEFORE {event} ON {table}
 FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()
 """
+POSTGRES_LOOKING = """
+CREATE OR REPLACE FUNCTION {name}() RETURNS trigger AS $$
+BEGIN
+  IF {when} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'check_violation'; END IF;
+  RETURN {row};
+END
+$$ LANGUAGE plpgsql
+"""
 SQLITE = """
 CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN {when}
 BEGIN SELECT RAISE(ABORT, '{message}'); END
 """
 
 
-def refuse(*, name: str, table: str, event: str, when: str, message: str) -> RunPython:
+def refuse(
+    *, name: str, table: str, event: str, when: str, message: str, looks: bool = False
+) -> RunPython:
     """Return an operation that refuses ``event`` on rows of ``table`` for which ``when`` holds.
 
-    ``when`` speaks of OLD and NEW in SQL that SQLite and PostgreSQL both understand. The names
+    ``when`` speaks of OLD and NEW in SQL that SQLite and PostgreSQL both understand; if it looks
+    into tables, ``looks`` says so. The names
     are constants of our migrations, so they are put into the text as they are. On SQLite, adding a
     field makes the table anew, without its triggers: the migration then ends in the same operation.
     """
     words = {"name": name, "table": table, "event": event, "when": when, "message": message}
+    words["row"] = "OLD" if event == "DELETE" else "NEW"
 
     def create(apps: Any, schema_editor: Any) -> None:
         del apps
@@ -37,8 +49,8 @@ def refuse(*, name: str, table: str, event: str, when: str, message: str) -> Run
             schema_editor.execute(SQLITE.format(**words))
         else:
             schema_editor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
-            schema_editor.execute(FUNCTION.format(**words))
-            schema_editor.execute(POSTGRES.format(**words))
+            schema_editor.execute((POSTGRES_LOOKING if looks else FUNCTION).format(**words))
+            schema_editor.execute(POSTGRES.format(**(words | {"when": "TRUE"} if looks else words)))
 
     def drop(apps: Any, schema_editor: Any) -> None:
         del apps

@@ -60,6 +60,13 @@ class SwitchName(TextChoices):
     PUBLISHING = "publishing", "Publishing: decisions are made, and wait for their numbers"
 
 
+class PurgeStatus(TextChoices):
+    """Where one purge stands; a killed one stays RUNNING and is taken up by the next."""
+
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The work succeeded; ``value`` is what settling needs."""
@@ -98,6 +105,15 @@ class Claim:
     run: int
     token: int
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Something that was sealed and is no longer stored: a finding, unless a purge tells of it."""
+
+    kind: str
+    number: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -66,7 +67,13 @@ def pytest_configure(config: pytest.Config) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         name = folder / f"{os.getpid()}.sqlite3"
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(name)
+    settings.AUDIT_DIR = Path(tempfile.mkdtemp(prefix="lens-audit-"))
     _shut_the_network()
+
+
+def pytest_unconfigure() -> None:
+    """Take away what tests have written outside the database."""
+    shutil.rmtree(settings.AUDIT_DIR, ignore_errors=True)
 
 
 def _with_database(url: str, number: int) -> str:

@@ -36,12 +36,14 @@ WIDER_FACES = {
         "parsing",
         "sealing",
         "tracing",
+        "chain",
+        "anchors",
     },
     "access": {"auth", "factors", "people", "websocket"},
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
     "access": {"serializers"},
-    "pipeline": {"worker", "reconcile", "triggers"},
+    "pipeline": {"worker", "reconcile", "triggers"} | {"chaining", "verifying", "exporting"},
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
     "evaluation": {"rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},

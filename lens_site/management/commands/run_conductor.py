@@ -23,6 +23,7 @@ from markets.services import close_markets
 from outcomes.tracker import Tracker
 from pipeline import queue
 from pipeline import services as pipeline
+from pipeline.chaining import Sealer
 from pipeline.reconcile import reconcile
 from pipeline.worker import (
     AFTER_DATABASE_FAULT_S,
@@ -49,7 +50,7 @@ class Command(BaseCommand):
 class Conductor:
     """Publishes, repairs, reports and shows a demo over one database thread.
 
-    Another one tracks outcomes and counts for the metrics, so that publishing waits for neither.
+    Others track outcomes, count for the metrics and keep the trail; publishing waits for none.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,8 @@ class Conductor:
         self._demo = DemoFeed()
         self._archive = DatabaseThread()
         self._tracker = Tracker(database=self._archive)
+        self._keeper = DatabaseThread()
+        self._sealer = Sealer()
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._started_at = datetime.now(UTC)
@@ -76,12 +79,14 @@ class Conductor:
             asyncio.create_task(self._repeat(self._demonstrate, self._demo_pause)),
             asyncio.create_task(self._repeat(self._track, self._track_pause)),
             asyncio.create_task(self._repeat(self._meter, self._meter_pause)),
+            asyncio.create_task(self._repeat(self._seal, self._seal_pause)),
         ]
         await asyncio.gather(*loops)
         silence.set()
         with contextlib.suppress(DatabaseError):
             await self._database.run(pipeline.forget, name=self.name)
         await close_markets()
+        await self._keeper.close()
         await self._database.close()
         await self._archive.close()
         queue.forget_worker(self.name)
@@ -144,6 +149,15 @@ class Conductor:
 
     async def _track_pause(self) -> None:
         await self._wait_s(settings.TRACK_EVERY_MS / 1000)
+
+    async def _seal(self) -> None:
+        """Seal what the trail has gained; nobody who writes to it waits for that."""
+        while not self._stopping.is_set():
+            if not await self._keeper.run(self._sealer.step, now=datetime.now(UTC)):
+                return
+
+    async def _seal_pause(self) -> None:
+        await self._wait_s(settings.SEAL_EVERY_MS / 1000)
 
     async def _beat(self) -> None:
         await self._database.run(
