@@ -221,7 +221,7 @@ class TicketsView(APIView):
         description="Open `/ws/decisions?ticket=...` with it within 30 s, from the same address.",
         request=EmptyBody,
         responses={201: TicketView},
-        examples=[TICKET],
+        examples=[OpenApiExample("Nothing to say", request_only=True, value={}), TICKET],
     )
     def post(self, request: Request) -> Response:
         now = timezone.now()

@@ -273,6 +273,11 @@ class ResolveView(APIView):
         summary="Close a dead letter without running it again",
         request=NoteBody,
         responses=LetterAnswer,
+        examples=[
+            OpenApiExample(
+                "Settled by hand", request_only=True, value={"note": "posted again by its sender"}
+            )
+        ],
     )
     def post(self, request: Request, letter_id: UUID) -> Response:
         body = parse_query(NoteBody, request.data if isinstance(request.data, dict) else {})

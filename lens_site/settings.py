@@ -265,6 +265,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "lens_site.openapi.add_problems",
+        "lens_site.code_samples.add_code_samples",
     ],
 }
 

@@ -66,6 +66,9 @@ EXAMPLE_CLOSE = OpenApiExample(
     request_only=True,
     value={**EXAMPLE.value, "event_type": "CLOSE_SIGNAL", "signal_direction": "close_long"},
 )
+EXAMPLE_BATCH = OpenApiExample(
+    "Two at once", request_only=True, value={"signals": [EXAMPLE.value, EXAMPLE_CLOSE.value]}
+)
 ACCEPTED = OpenApiExample(
     "Accepted",
     response_only=True,
@@ -184,6 +187,7 @@ class BatchView(APIView):
         request=SignalBatch,
         responses=BatchAnswer,
         parameters=IDEMPOTENCY,
+        examples=[EXAMPLE_BATCH],
     )
     def post(self, request: Request) -> Response:
         now = timezone.now()
