@@ -93,6 +93,7 @@ EXAMPLE = OpenApiExample(
             "prompt_hash": None,
         },
         "jury": None,
+        "economics": None,
         "evaluated_at": "2026-01-15T10:30:01.200000Z",
         "published_at": "2026-01-15T10:30:01.350000Z",
     },

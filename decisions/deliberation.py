@@ -10,8 +10,8 @@ from django.conf import settings
 from django.db.models import Case, IntegerField, When
 
 from decisions.clamp import History
-from decisions.models import Decision
-from decisions.types import JURY
+from decisions.models import ConfidenceMap, Decision, VoiceWeights
+from decisions.types import JURY, Learnt, Voices
 from evaluation.models import Evaluation
 from evaluation.types import Action, EvaluationStatus
 from signals.models import Signal
@@ -108,3 +108,27 @@ def list_events_withheld(*, event_ids: Collection[UUID]) -> set[UUID]:
     """Return those of the signals that had a decision withheld."""
     rows = Decision.objects.filter(event_id__in=event_ids).exclude(withheld="")
     return set(rows.values_list("event_id", flat=True))
+
+
+def list_maps(*, scope: str, model: str) -> list[Learnt]:
+    """Return what one model's stated probability is worth by now, by prompt and source."""
+    rows = ConfidenceMap.objects.filter(scope=scope, model=model).order_by("id")
+    return [
+        Learnt(
+            model=row.model,
+            prompt_version=row.prompt_version,
+            source=row.source,
+            version=row.version,
+            n=row.n,
+            knots=tuple((stated, worth) for stated, worth in row.knots),
+        )
+        for row in rows
+    ]
+
+
+def get_voices(*, scope: str) -> Voices | None:
+    """Return what each model's voice counts in the jury, if it was learnt yet."""
+    row = VoiceWeights.objects.filter(scope=scope).first()
+    if row is None:
+        return None
+    return Voices(version=row.version, weights=row.weights, effective_models=row.effective_models)

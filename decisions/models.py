@@ -45,6 +45,7 @@ class Decision(models.Model):
     policy_adjustments = models.JSONField(default=list)
     model_meta = models.JSONField()
     jury = models.JSONField(null=True)
+    economics = models.JSONField(null=True)
 
     evaluated_at = models.DateTimeField()
     published_at = models.DateTimeField(null=True)
@@ -93,3 +94,43 @@ class PublicationHead(models.Model):
 
     def __str__(self) -> str:
         return f"published up to {self.head}"
+
+
+class ConfidenceMap(models.Model):
+    """What one model's stated probability is worth by now; given to this room by those who score.
+
+    ``source`` is empty for all sources together. ``knots`` are (stated, calibrated).
+    """
+
+    scope = models.CharField(max_length=43)
+    model = models.CharField(max_length=64)
+    prompt_version = models.CharField(max_length=64, blank=True, default="")
+    source = models.CharField(max_length=100, blank=True, default="")
+    version = models.PositiveIntegerField()
+    n = models.PositiveIntegerField()
+    knots = models.JSONField()
+    installed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["scope", "model", "prompt_version", "source"],
+                name="one_confidence_map_in_force",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} v{self.version} (n {self.n})"
+
+
+class VoiceWeights(models.Model):
+    """What each model's voice counts in the jury by now, with the reasons; one row a scope."""
+
+    scope = models.CharField(max_length=43, primary_key=True)
+    version = models.PositiveIntegerField()
+    weights = models.JSONField()
+    effective_models = models.FloatField(null=True)
+    installed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"weights v{self.version} of {self.scope}"

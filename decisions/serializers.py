@@ -94,7 +94,9 @@ class DecisionAnswer(BaseModel):
     """One model's, or the jury's, published advice on one signal.
 
     ``seq`` is null for replays; ``jury`` is null unless ``model`` is ``jury``; ``market`` says
-    SIMULATED when the advice rests on a simulated market, and is null otherwise.
+    SIMULATED when the advice rests on a simulated market, and is null otherwise. ``economics`` is
+    the bet behind the advice: ``p`` (calibrated) and ``p_raw`` that following is right, and where
+    its levels are known ``break_even``, ``reward_r``, ``cost_r`` and the expected value ``ev_r``.
     """
 
     id: str
@@ -120,6 +122,7 @@ class DecisionAnswer(BaseModel):
     policy_adjustments: list[PolicyAdjustment]
     model_meta: ModelMeta
     jury: dict[str, Any] | None
+    economics: dict[str, Any] | None
     evaluated_at: datetime
     published_at: datetime | None
 
@@ -157,6 +160,7 @@ def decision_json(row: Decision) -> dict[str, Any]:
         "policy_adjustments": row.policy_adjustments,
         "model_meta": row.model_meta,
         "jury": row.jury,
+        "economics": row.economics,
         "evaluated_at": time_text(row.evaluated_at),
         "published_at": time_text(row.published_at),
     }

@@ -10,11 +10,25 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from decisions import deliberation, jury, ledger
+from decisions import deliberation, jury, ledger, queries
+from decisions import worth as worths
 from decisions.clamp import Advice, History, clamp
 from decisions.jury import Vote
-from decisions.models import Decision, PublicationHead
-from decisions.types import CANCELLED, COST_UNKNOWN, EXPIRED, JURY, UNGROUNDED, Adjustment, Ruling
+from decisions.models import ConfidenceMap, Decision, PublicationHead, VoiceWeights
+from decisions.types import (
+    CANCELLED,
+    COST_UNKNOWN,
+    EXPIRED,
+    JURY,
+    UNGROUNDED,
+    Adjustment,
+    Calibrated,
+    Learnt,
+    Ruling,
+    Terms,
+    scope_of,
+    stated_of,
+)
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation
 from evaluation.queries import total_tokens
@@ -83,28 +97,71 @@ def _decide(
     now: datetime,
 ) -> None:
     verdict: Mapping[str, Any] = evaluation.verdict or {}
-    advice, adjustments = _within_policy(
-        signal,
+    terms = queries.get_terms(signal=signal, enrichment=enrichment)
+    worth = worths.calibrated(
+        action=verdict["action"],
+        confidence=float(verdict["confidence"]),
+        learnt=_map_for(signal, enrichment, model=evaluation.model, meta=meta),
+    )
+    advice, held_back = worths.gated(
         Advice(
             action=Action(verdict["action"]),
             size_pct=float(verdict["size_pct"]),
             entry_plan=verdict["entry_plan"],
             risk_plan=verdict["risk_plan"],
         ),
-        model=evaluation.model,
-        enrichment=enrichment,
-        now=now,
+        p=worth.p,
+        terms=terms,
+        margin=_margin(),
+    )
+    spoken = str(advice.action)
+    advice, adjustments = _within_policy(
+        signal, advice, model=evaluation.model, enrichment=enrichment, now=now
     )
     decision = Decision.objects.create(
-        **_common(signal, enrichment, advice, adjustments, now=now),
+        **_common(signal, enrichment, advice, [*held_back, *adjustments], now=now),
         model=evaluation.model,
-        confidence=verdict["confidence"],
+        confidence=_confidence(spoken, worth, stated=verdict, is_held=bool(held_back)),
         confidence_raw=verdict["confidence"],
+        calibration=worth.by,
+        economics=worths.economics_of(worth, terms),
         reasons=list(verdict["reasons"]),
         invalidation=verdict["invalidation"],
         model_meta=meta,
     )
     pipeline.announce(MADE, decision=decision, signal=signal, enrichment=enrichment, now=now)
+
+
+def _confidence(
+    action: str, worth: Calibrated, *, stated: Mapping[str, Any], is_held: bool
+) -> float:
+    """Return how probable it is that an action is right; as stated while nothing changes it."""
+    if worth.by is None and not is_held:
+        return float(stated["confidence"])
+    return worths.confidence_of(action=action, p=worth.p)
+
+
+def _map_for(
+    signal: Signal, enrichment: Enrichment, *, model: str, meta: Mapping[str, Any]
+) -> Learnt | None:
+    """Return what has been learnt of a model's confidence; of what is replayed, nothing."""
+    if signal.origin == Origin.REPLAY:
+        return None
+    maps = deliberation.list_maps(scope=_scope(signal, enrichment), model=model)
+    return worths.own_or_common(
+        maps, prompt_version=meta["prompt_version"] or "", source=signal.source
+    )
+
+
+def _scope(signal: Signal, enrichment: Enrichment) -> str:
+    return scope_of(
+        origin=signal.origin, simulated=enrichment.simulated, replay_id=signal.replay_id
+    )
+
+
+def _margin() -> float | None:
+    """Return what a probability must have beyond break-even, None while the gate is off."""
+    return settings.BREAK_EVEN_MARGIN if settings.BREAK_EVEN_GATE else None
 
 
 def _within_policy(
@@ -237,11 +294,14 @@ def _convene(signal: Signal, enrichment: Enrichment, *, now: datetime) -> int:
     """Publish the jury's ruling if it is the first or differs from the last; return the votes."""
     members = deliberation.list_members(signal=signal)
     votes = [_vote(decision) for decision in members]
+    terms = queries.get_terms(signal=signal, enrichment=enrichment)
     ruling = jury.rule(
         votes,
         event_type=signal.event_type,
         asked=settings.AI_MODELS,
         quorum_pct=settings.JURY_QUORUM_PCT,
+        voices=deliberation.get_voices(scope=_scope(signal, enrichment)),
+        threshold=_threshold(terms),
     )
     last = deliberation.latest_ruling(signal=signal)
     if ruling is None or (last is not None and last.decision == ruling.action):
@@ -250,6 +310,7 @@ def _convene(signal: Signal, enrichment: Enrichment, *, now: datetime) -> int:
         signal,
         enrichment,
         ruling,
+        terms=terms,
         members=members,
         revision=1 if last is None else last.revision + 1,
         now=now,
@@ -262,6 +323,7 @@ def _publish_ruling(
     enrichment: Enrichment,
     ruling: Ruling,
     *,
+    terms: Terms | None,
     members: list[Decision],
     revision: int,
     now: datetime,
@@ -288,11 +350,12 @@ def _publish_ruling(
         model=JURY,
         revision=revision,
         confidence=ruling.confidence,
-        confidence_raw=ruling.confidence,
+        confidence_raw=ruling.confidence_raw,
+        economics=worths.economics_of(Calibrated(p_raw=ruling.p_raw, p=ruling.p), terms),
         reasons=list(ruling.reasons) or ["no_trend"],
         model_meta={
             "model_name": JURY,
-            "model_version": "majority-1",
+            "model_version": "pool-1",
             "latency_ms": round((now - enrichment.created_at).total_seconds() * 1000, 3),
             "status": "SUCCESS",
             "tokens_used": None,
@@ -308,11 +371,63 @@ def _publish_ruling(
     pipeline.announce(MADE, decision=decision, signal=signal, enrichment=enrichment, now=now)
 
 
+def _threshold(terms: Terms | None) -> float | None:
+    """Return the probability from which the jury enters, if a bet and its break-even are known."""
+    needed, margin = worths.break_even_of(terms), _margin()
+    return None if needed is None or margin is None else needed + margin
+
+
+def install(
+    *,
+    scope: str,
+    maps: Sequence[Learnt],
+    weights_version: int,
+    weights: Mapping[str, Any],
+    effective_models: float | None,
+    now: datetime,
+) -> None:
+    """Put what was learnt of the models in force, all of it at once, for decisions from now on."""
+    rows = [
+        ConfidenceMap(
+            scope=scope,
+            model=each.model,
+            prompt_version=each.prompt_version,
+            source=each.source,
+            version=each.version,
+            n=each.n,
+            knots=[list(knot) for knot in each.knots],
+            installed_at=now,
+        )
+        for each in maps
+    ]
+    with transaction.atomic():
+        ConfidenceMap.objects.filter(scope=scope).delete()
+        ConfidenceMap.objects.bulk_create(rows)
+        VoiceWeights.objects.update_or_create(
+            scope=scope,
+            defaults={
+                "version": weights_version,
+                "weights": dict(weights),
+                "effective_models": effective_models,
+                "installed_at": now,
+            },
+        )
+
+
 def _vote(decision: Decision) -> Vote:
+    p_raw, p = stated_of(
+        action=decision.decision,
+        confidence=decision.confidence,
+        confidence_raw=decision.confidence_raw,
+        economics=decision.economics,
+        adjustments=decision.policy_adjustments,
+    )
     return Vote(
         model=decision.model,
         action=Action(decision.decision),
         confidence=decision.confidence,
+        p=p,
+        p_raw=p_raw,
         size_pct=decision.size_pct,
         reasons=tuple(decision.reasons),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -49,9 +49,21 @@ class Ruling:
 
     action: str
     confidence: float
+    confidence_raw: float
+    p: float
+    p_raw: float
     reasons: tuple[str, ...]
     size_pct: float
     tally: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voices:
+    """What each model's voice counts in the jury, and why; a model without a weight is new."""
+
+    version: int
+    weights: Mapping[str, Mapping[str, Any]]
+    effective_models: float | None
 
 
 LIVE = "live"
@@ -122,3 +134,58 @@ class Terms:
         funding = self.side.sign * self.house.funding_bps_per_hour * hours
         cost_bps = 2.0 * (self.house.fee_bps + self.house.slippage_bps) + funding
         return cost_bps / 10_000.0 * self.entry / abs(self.entry - self.stop)
+
+
+FOLLOWING = frozenset({"FOLLOW_ENTER", "FOLLOW_EXIT"})
+UNDECIDED = 0.5
+TIGHTEN = "TIGHTEN_STOP"
+
+
+def follow_probability(*, action: str, confidence: float) -> float:
+    """Return how probable advice holds it that following is right; TIGHTEN_STOP is undecided."""
+    if action == TIGHTEN:
+        return UNDECIDED
+    return confidence if action in FOLLOWING else 1.0 - confidence
+
+
+def stated_of(
+    *,
+    action: str,
+    confidence: float,
+    confidence_raw: float,
+    economics: Mapping[str, Any] | None,
+    adjustments: Sequence[Mapping[str, Any]],
+) -> tuple[float, float]:
+    """Return how probable a decision's model held it that following is right: raw, calibrated.
+
+    What the policy made of the advice does not count: the probability is the model's.
+    """
+    if economics is not None and economics.get("p_raw") is not None:
+        return float(economics["p_raw"]), float(economics["p"])
+    asked = next((each["asked"] for each in adjustments if each["field"] == "decision"), action)
+    raw = follow_probability(action=str(asked), confidence=confidence_raw)
+    return raw, follow_probability(action=str(asked), confidence=confidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """What one model's stated probability is worth, for one source or (empty) for all.
+
+    ``knots`` are (stated, calibrated); between them the map is straight.
+    """
+
+    model: str
+    prompt_version: str
+    source: str
+    version: int
+    n: int
+    knots: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """A stated probability and what it is worth; ``by`` names the map, if there is one."""
+
+    p_raw: float
+    p: float
+    by: Mapping[str, int] | None = None

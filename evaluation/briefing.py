@@ -20,11 +20,13 @@ from evaluation import authoring, cards, queries, spending
 from evaluation.admission import Turnstile
 from evaluation.evaluators.base import Evaluator, LanguageModel
 from evaluation.models import Evaluation, Price, PromptVersion
-from evaluation.prompting import PromptText, render, text_of
+from evaluation.prompting import BaseRate, PromptText, render, text_of
 from evaluation.queries import Assignment
 from evaluation.types import AttemptStatus, Card, Opinion, Rendered
+from signals.types import Origin
 
 REPLAY = "replay"
+RATE_LEAST = 30  # signals of a source that must have ended before its base rate is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ def brief(
     """
     known = _knowledge(assignments.values(), evaluators)
     turnstile = Turnstile(models=known, now=now)
-    prompts = _Prompts()
+    prompts = _Prompts(rates=_rates(assignments.values()) if known else {})
     briefed: Briefed = {}
     for key, assignment in assignments.items():
         name = assignment.evaluation.model
@@ -69,9 +71,10 @@ def brief(
 
 
 class _Prompts:
-    """The stored prompts that a batch uses, each read once."""
+    """The stored prompts that a batch uses, each read once, and its sources' base rates."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rates: Mapping[tuple[str, str], BaseRate]) -> None:
+        self._rates = rates
         self._rows: dict[tuple[str, int | None], PromptVersion | None] = {}
         self._texts: dict[tuple[str, int], PromptText] = {}
 
@@ -91,6 +94,16 @@ class _Prompts:
         text = self._texts[row.name, row.version] = text_of(row)
         return text
 
+    def base_rate_for(self, assignment: Assignment) -> BaseRate | None:
+        """Return how often the source's signals won, unless that is not known or not fair.
+
+        What is replayed or judged again would be told its own future.
+        """
+        signal = assignment.evaluation.signal
+        if not _is_of_now(assignment):
+            return None
+        return self._rates.get((signal.source, signal.event_type))
+
     def given(self, assignments: Iterable[Assignment]) -> list[PromptText]:
         """Return the prompts that these assignments carry."""
         shown = {
@@ -99,6 +112,21 @@ class _Prompts:
             if prompt is not None
         }
         return [self._texts[key] for key in sorted(shown)]
+
+
+def _is_of_now(assignment: Assignment) -> bool:
+    evaluation = assignment.evaluation
+    is_live = evaluation.signal.origin == Origin.LIVE and evaluation.rerun_id is None
+    return is_live and not assignment.enrichment.simulated
+
+
+def _rates(assignments: Iterable[Assignment]) -> dict[tuple[str, str], BaseRate]:
+    """Return the base rates of a batch's sources of which enough signals have ended."""
+    sources = {each.evaluation.signal.source for each in assignments if _is_of_now(each)}
+    rows = queries.list_source_rates(sources=sources) if sources else {}
+    return {
+        key: BaseRate(frac=row.frac, n=row.n) for key, row in rows.items() if row.n >= RATE_LEAST
+    }
 
 
 def _wanted_prompt(evaluation: Evaluation) -> tuple[str, int | None]:
@@ -142,7 +170,8 @@ def _admitted(
     if refusal is not None:
         return _refused(assignment, refusal.status, refusal.reason)
     try:
-        rendered = render(prompt, case=assignment.case, base_rate=None)
+        rate = prompts.base_rate_for(assignment)
+        rendered = render(prompt, case=assignment.case, base_rate=rate)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         reason = f"the frozen case cannot be shown to a model: {error}"
         return _refused(assignment, AttemptStatus.STALE_INPUT, reason)

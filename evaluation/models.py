@@ -233,3 +233,21 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.evaluation_id} ({self.status})"
+
+
+class SourceRating(models.Model):
+    """How often a source's signals won of late, as those who score them last told this room."""
+
+    source = models.CharField(max_length=100)
+    event_type = models.CharField(max_length=12)
+    frac = models.FloatField()
+    n = models.PositiveIntegerField()
+    told_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["source", "event_type"], name="one_rate_per_source"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.event_type}: {self.frac:.3f} of {self.n}"

@@ -22,6 +22,7 @@ from evaluation.models import (
     PromptVersion,
     Rerun,
     Spend,
+    SourceRating,
 )
 from evaluation.types import Case, EvaluationStatus, Opinion
 from pipeline.models import DeadLetter
@@ -283,3 +284,9 @@ def _mean_cost(*, model: str) -> Decimal | None:
     costs = list(rows.order_by("-finished_at").values_list("cost_usd", flat=True)[:COSTS_LOOKED_AT])
     known = [cost for cost in costs if cost is not None]
     return sum(known, Decimal(0)) / len(known) if known else None
+
+
+def list_source_rates(*, sources: Collection[str]) -> dict[tuple[str, str], SourceRating]:
+    """Return how often sources' signals won of late, by source and kind of signal."""
+    rows = SourceRating.objects.filter(source__in=sources)
+    return {(row.source, row.event_type): row for row in rows}

@@ -22,10 +22,10 @@ from evaluation.briefing import REPLAY, brief
 from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailable, LanguageModel
 from evaluation.evaluators.cassette import Cassette
 from evaluation.evaluators.vendor_policy import BadPolicy, VendorPolicy
-from evaluation.models import Attempt, Evaluation
+from evaluation.models import Attempt, Evaluation, SourceRating
 from evaluation.queries import Assignment, count_attempts, list_assignments, trace_of
 from evaluation.types import Attempt as AttemptMade
-from evaluation.types import AttemptStatus, EvaluationStatus, Opinion, Verdict
+from evaluation.types import AttemptStatus, EvaluationStatus, Opinion, SourceRate, Verdict
 from pipeline import services as pipeline
 from pipeline.models import DeadLetter, StageRun
 from pipeline.plugins import build_plugins
@@ -304,6 +304,25 @@ def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
     _close(evaluation, now=now)
     enrichment = Enrichment.objects.get(event_id=evaluation.signal.event_id, run=evaluation.run)
     _tell(evaluation, enrichment=enrichment, attempt=None, actor="lens", now=now)
+
+
+def note_base_rates(*, rates: Sequence[SourceRate], now: datetime) -> None:
+    """Take note of how often sources' signals won; language models are told of it."""
+    SourceRating.objects.bulk_create(
+        [
+            SourceRating(
+                source=rate.source,
+                event_type=rate.event_type,
+                frac=rate.frac,
+                n=rate.n,
+                told_at=now,
+            )
+            for rate in rates
+        ],
+        update_conflicts=True,
+        update_fields=["frac", "n", "told_at"],
+        unique_fields=["source", "event_type"],
+    )
 
 
 def skip_open_evaluations(*, event_id: UUID, reason: str, now: datetime) -> None:

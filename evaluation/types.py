@@ -232,3 +232,13 @@ class Opinion:
     attempts: tuple[Attempt, ...]
     reason: str = ""
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRate:
+    """How often a source's signals of one kind won of late: a fraction of ``n``."""
+
+    source: str
+    event_type: str
+    frac: float
+    n: int

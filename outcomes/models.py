@@ -270,7 +270,6 @@ class CalibrationMap(models.Model):
     version = models.PositiveIntegerField()
     knots = models.JSONField()
     n = models.PositiveIntegerField()
-    wins = models.PositiveIntegerField()
     fitted_until = models.DateTimeField()
     is_active = models.BooleanField(default=False)
     created_at = models.DateTimeField()

@@ -73,6 +73,7 @@ def test_a_decision_is_shown_as_the_contract_says(client: APIClient) -> None:
         "policy_adjustments": [{"field": "size_pct", "rule": "r", "asked": 40, "allowed": 15}],
         "model_meta": {"model_name": "ensemble", "latency_ms": 12.5},
         "jury": None,
+        "economics": None,
         "evaluated_at": "2026-01-15T12:00:01Z",
         "published_at": "2026-01-15T12:00:02Z",
     }

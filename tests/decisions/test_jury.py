@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from decisions.jury import Vote, disagreement, follow_probability, rule
-from decisions.types import Ruling
+from decisions.types import Ruling, Voices
 from evaluation.types import ACTIONS, Action
 
 
@@ -28,14 +28,54 @@ def ruled(votes: list[Vote], *, asked: int = 3, **changes: Any) -> Ruling | None
     return rule(votes, **(values | changes))
 
 
-def test_the_majority_decides_with_the_mean_confidence_of_its_own() -> None:
+def test_the_pool_of_the_members_probabilities_decides() -> None:
     ruling = ruled([vote("m0", FOLLOW, 0.9), vote("m1", FOLLOW, 0.7), vote("m2", IGNORE, 0.2)])
 
     assert ruling is not None
     assert ruling.action == FOLLOW
-    assert ruling.confidence == pytest.approx(0.8)
+    odds = (0.9 / 0.1) * (0.7 / 0.3) * (0.8 / 0.2)  # of 0.9, 0.7 and 0.8 that following is right
+    assert ruling.confidence == pytest.approx(1 / (1 + odds ** (-1 / 3)))
     assert ruling.tally["counts"] == {"FOLLOW_ENTER": 2, "IGNORE": 1}
     assert ruling.tally["agreement"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_one_who_is_certain_outweighs_two_who_are_not() -> None:
+    ruling = ruled([vote("m0", FOLLOW, 0.55), vote("m1", FOLLOW, 0.55), vote("m2", IGNORE, 0.95)])
+
+    assert ruling is not None
+    assert ruling.action == IGNORE
+    assert ruling.confidence == pytest.approx(1 - ruling.p)
+
+
+def test_proven_skill_weighs_and_says_why() -> None:
+    voices = Voices(
+        version=7,
+        weights={
+            "m0": {"weight": 0.9, "why": "it is good"},
+            "m1": {"weight": 0.1, "why": "it is not"},
+        },
+        effective_models=1.2,
+    )
+    votes = [vote("m0", FOLLOW, 0.7), vote("m1", IGNORE, 0.9)]
+
+    equal, weighed = ruled(votes), ruled(votes, voices=voices)
+
+    assert equal is not None
+    assert weighed is not None
+    assert (equal.action, weighed.action) == (IGNORE, FOLLOW)
+    assert weighed.tally["weights"] == {"m0": 0.9, "m1": 0.1}
+    assert weighed.tally["weighing"]["m0"]["why"] == "it is good"
+    assert (weighed.tally["weights_version"], weighed.tally["effective_models"]) == (7, 1.2)
+
+
+def test_the_jury_enters_where_the_bet_pays_and_a_member_enters_too() -> None:
+    unsure = [vote("m0", FOLLOW, 0.46), vote("m1", FOLLOW, 0.48)]
+    nobody = [vote("m0", IGNORE, 0.52), vote("m1", IGNORE, 0.52)]
+
+    entering, staying = ruled(unsure, threshold=0.45), ruled(unsure, threshold=0.5)
+    alone = ruled(nobody, threshold=0.45)
+
+    assert [each and each.action for each in (entering, staying, alone)] == [FOLLOW, IGNORE, IGNORE]
 
 
 def test_the_smallest_size_of_the_majority_is_taken() -> None:
@@ -49,7 +89,7 @@ def test_the_smallest_size_of_the_majority_is_taken() -> None:
     ("event_type", "one", "other", "cautious"),
     [
         ("OPEN_SIGNAL", FOLLOW, IGNORE, IGNORE),
-        ("CLOSE_SIGNAL", Action.FOLLOW_EXIT, Action.TIGHTEN_STOP, Action.HOLD),
+        ("CLOSE_SIGNAL", Action.FOLLOW_EXIT, Action.HOLD, Action.HOLD),
     ],
 )
 def test_a_tie_falls_to_doing_nothing(
