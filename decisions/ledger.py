@@ -40,6 +40,7 @@ FIELDS = (
     "policy_adjustments",
     "model_meta",
     "jury",
+    "economics",
     "evaluated_at",
     "published_at",
 )

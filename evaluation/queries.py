@@ -21,8 +21,8 @@ from evaluation.models import (
     Price,
     PromptVersion,
     Rerun,
-    Spend,
     SourceRating,
+    Spend,
 )
 from evaluation.types import Case, EvaluationStatus, Opinion
 from pipeline.models import DeadLetter
