@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min, Q
+import numpy as np
+import numpy.typing as npt
+from django.db.models import Count, Min, Q, Sum
 
-from decisions.types import REPLAY
+from decisions.types import JURY, REPLAY
 from evaluation.types import SourceRate
 from outcomes.following import to_ms
 from outcomes.models import CalibrationMap, Outcome, Question, Score, ScoreDay, WeightSet
+from outcomes.standing import (
+    COLUMNS,
+    Standing,
+    Verdict,
+    baselines,
+    judge_jury,
+    mean_by_day,
+    standing_of,
+)
 from outcomes.types import SIGNAL, OutcomeStatus
+from quant.pooling import leave_one_out
+from quant.types import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,3 +197,149 @@ def list_base_rates(*, scope: str, since: datetime) -> list[SourceRate]:
         SourceRate(source=source, event_type=event_type, frac=wins / n, n=n)
         for source, event_type, n, wins in found.order_by("source", "event_type")
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoreboard:
+    """How models stand beside one another and beside judges that know nothing."""
+
+    scope: str
+    event_type: str
+    standings: list[Standing]
+    baselines: list[Standing]
+    verdict: Verdict | None
+
+
+OPENING = "OPEN_SIGNAL"
+NOT_BY_DAY = ("model", "prompt_version", "source", "symbol", "regime")
+
+
+def get_scoreboard(
+    *,
+    scope: str,
+    event_type: str = OPENING,
+    by: Sequence[str] = ("model",),
+    since: date | None = None,
+    until: date | None = None,
+    filters: Mapping[str, str] | None = None,
+) -> Scoreboard:
+    """Return the scoreboard of a scope; ``by`` and ``filters`` name columns of ``NOT_BY_DAY``.
+
+    The days count by when signals were asked about, ``until`` not included. The signals
+    themselves, judged by their source's base rate, are what the baselines are made of.
+    """
+    wanted: dict[str, Any] = {"scope": scope, "event_type": event_type, "variant": ""}
+    wanted |= {name: value for name, value in (filters or {}).items() if name in NOT_BY_DAY}
+    if since is not None:
+        wanted["day__gte"] = since
+    if until is not None:
+        wanted["day__lt"] = until
+    groups = _sums_by_day(wanted, by=by)
+    stated = _stated(wanted, by=by)
+    own = [key for key in groups if _named(by, key).get("model") == SIGNAL]
+    standings = [
+        standing_of(_named(by, key), days, **stated.get(key, {}))
+        for key, days in sorted(groups.items())
+        if key not in own
+    ]
+    return Scoreboard(
+        scope=scope,
+        event_type=event_type,
+        standings=standings,
+        baselines=baselines(groups[own[0]]) if len(own) == 1 else [],
+        verdict=_verdict(standings, wanted) if tuple(by) == ("model",) else None,
+    )
+
+
+def _sums_by_day(wanted: Mapping[str, Any], *, by: Sequence[str]) -> dict[tuple[str, ...], Array]:
+    """Return (days, columns) sums for each group."""
+    found: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
+    sums = {f"sum_{name}": Sum(name) for name in COLUMNS}
+    rows = ScoreDay.objects.filter(**wanted).values_list(*by, "day").annotate(**sums)
+    for row in rows.order_by("day"):
+        found[row[: len(by)]].append([float(value or 0) for value in row[len(by) + 1 :]])
+    return {key: np.array(days, dtype=np.float64) for key, days in found.items()}
+
+
+def _stated(
+    wanted: Mapping[str, Any], *, by: Sequence[str]
+) -> dict[tuple[str, ...], dict[str, Array]]:
+    """Return every stated probability, to three decimals, with what came of it, by group."""
+    rows = Score.objects.filter(**wanted, bin__isnull=False).values_list(*by, "bin", "won")
+    found: dict[tuple[str, ...], list[tuple[int, bool, int]]] = defaultdict(list)
+    for row in rows.annotate(n=Count("id")).order_by():
+        *group, place, won, n = row
+        found[tuple(group)].append((place, won, n))
+    return {
+        key: {
+            "p": np.repeat([place / 1_000 for place, _, _ in told], [n for _, _, n in told]),
+            "won": np.repeat([float(won) for _, won, _ in told], [n for _, _, n in told]),
+        }
+        for key, told in found.items()
+    }
+
+
+def _named(by: Sequence[str], key: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(by, key, strict=True))
+
+
+PAIRED_OVER = 20_000  # of the newest signals, where each model is held beside each other
+
+
+def list_paired(
+    wanted: Mapping[str, Any],
+) -> tuple[list[str], Array, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return models, their probabilities (signals, models), what won, and the day of each."""
+    newest = Score.objects.filter(**wanted, model=SIGNAL).order_by("-known_at", "-id")
+    signals = {
+        (event_id, run): (place, won, day.toordinal())
+        for place, (event_id, run, won, day) in enumerate(
+            newest.values_list("event_id", "run", "won", "day")[:PAIRED_OVER]
+        )
+    }
+    rows = Score.objects.filter(**wanted, p__isnull=False).exclude(model=SIGNAL)
+    told = list(rows.values_list("event_id", "run", "model", "p"))
+    models = sorted({model for _, _, model, _ in told})
+    places = {model: place for place, model in enumerate(models)}
+    p = np.full((len(signals), len(models)), np.nan)
+    for event_id, run, model, stated in told:
+        if (event_id, run) in signals:
+            p[signals[event_id, run][0], places[model]] = stated
+    won = np.array([each[1] for each in signals.values()], dtype=np.bool_)
+    days = np.array([each[2] for each in signals.values()], dtype=np.int64)
+    return models, p, won, days
+
+
+def _verdict(standings: Sequence[Standing], wanted: Mapping[str, Any]) -> Verdict | None:
+    """Return how the jury compares with its best member on the signals that both judged."""
+    members = [each for each in standings if each.model != JURY and each.brier.value is not None]
+    enough = [each for each in members if not each.is_too_few]
+    if not enough or all(each.model != JURY for each in standings):
+        return None
+    best = min(enough, key=lambda each: each.brier.value or 0.0).model
+    models, p, won, days = list_paired(wanted)
+    one, other = p[:, models.index(JURY)], p[:, models.index(best)]
+    both = ~np.isnan(one) & ~np.isnan(other)
+    gains = (other[both] - won[both]) ** 2 - (one[both] - won[both]) ** 2
+    weights = latest_weights(scope=str(wanted["scope"]))
+    held = weights.weights.get(best, {}).get("weight") if weights else None
+    return judge_jury(standings, gain=mean_by_day(gains, days[both]), best=best, weight=held)
+
+
+def get_leave_one_out(*, scope: str, event_type: str = OPENING) -> dict[str, float]:
+    """Return by how much the jury's Brier score would worsen without each model, where known."""
+    wanted = {"scope": scope, "event_type": event_type, "variant": ""}
+    models, p, won, _ = list_paired(wanted)
+    members = [place for place, model in enumerate(models) if model != JURY]
+    if not members:
+        return {}
+    weights = latest_weights(scope=scope)
+    held = weights.weights if weights else {}
+    equal = 1.0 / len(members)
+    counted = [float(held.get(models[place], {}).get("weight", equal)) for place in members]
+    values = leave_one_out(p[:, members], won, np.array(counted, dtype=np.float64))
+    return {
+        models[place]: float(value)
+        for place, value in zip(members, values, strict=True)
+        if np.isfinite(value)
+    }
