@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -17,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from evaluation import cards
 from evaluation.evaluators.vendor_policy import PROVIDERS, BadPolicy, VendorPolicy
 from evaluation.services import evaluators
+from pipeline import egress
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,39}")
 TAKEN = ("jury",)
@@ -141,26 +140,4 @@ def _wrong_address(base_url: str, *, wanted: bool) -> str:
     """Return what is wrong with an address that prompts and keys would be sent to."""
     if not base_url:
         return "must name the address of the server" if wanted else ""
-    try:
-        parts = urlsplit(base_url)
-        host = (parts.hostname or "").rstrip(".")
-    except ValueError:
-        return "is no address"
-    if parts.scheme not in ("http", "https") or not host:
-        return "must begin with https:// or http:// and name a host"
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return "must hold no user name, password, query or fragment"
-    return "" if host in settings.LOCAL_MODEL_HOSTS else _wrong_abroad(parts.scheme, host)
-
-
-def _wrong_abroad(scheme: str, host: str) -> str:
-    if scheme == "http":
-        return f"must be https, for LOCAL_MODEL_HOSTS does not name {host}"
-    return "is a private address that LOCAL_MODEL_HOSTS does not name" if _is_private(host) else ""
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.replace(".", "").isdigit() or host.startswith("0x")
+    return egress.wrong_with(base_url, allowed=settings.LOCAL_MODEL_HOSTS)

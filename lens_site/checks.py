@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, connection
+
+from access import factors
+from pipeline import egress, queue
 
 ANY = "<NAME>"
 TOOLING = frozenset({"LENS_MARKET_DATA", "LENS_CHAOS_N", "LENS_API_KEY", "LENS_WS_URL"})
@@ -60,6 +64,77 @@ def check_secrets(**_: object) -> list[CheckMessage]:
         text = "SECRET_KEY is the one from the source; set a random one of 50 characters or more."
         return [Error(text, id="lens.E003")]
     return []
+
+
+@register()
+def check_people(**_: object) -> list[CheckMessage]:
+    """Refuse rules for people that nothing understands."""
+    if settings.REQUIRE_2FA not in (factors.OFF, factors.STAFF, factors.ALL):
+        text = f"REQUIRE_2FA is {settings.REQUIRE_2FA!r}; it is off, staff or all."
+        return [Error(text, id="lens.E005")]
+    return []
+
+
+@register()
+def check_addresses(**_: object) -> list[CheckMessage]:
+    """Refuse an address of ours that is none, and one of a venue that would leak what is sent."""
+    found: list[CheckMessage] = []
+    ours = urlsplit(settings.PUBLIC_URL)
+    if settings.PUBLIC_URL and (ours.scheme not in ("http", "https") or not ours.hostname):
+        text = f"LENS_PUBLIC_URL is {settings.PUBLIC_URL!r}, not like https://lens.example.org."
+        found.append(Error(text, id="lens.E006"))
+    fault = egress.wrong_with(settings.HYPERLIQUID_BASE_URL, allowed=settings.LOCAL_MODEL_HOSTS)
+    if fault:
+        found.append(Error(f"HYPERLIQUID_BASE_URL {fault}.", id="lens.E007"))
+    return found
+
+
+@register()
+def check_queues(**_: object) -> list[CheckMessage]:
+    """Refuse queues whose jobs could carry code."""
+    return [
+        Error(
+            f"The queue {name} does not use JSON: whoever writes to Redis could run code here.",
+            hint="Set its SERIALIZER to rq.serializers.JSONSerializer.",
+            id="lens.E008",
+        )
+        for name, queue_settings in settings.RQ_QUEUES.items()
+        if queue_settings.get("SERIALIZER") != "rq.serializers.JSONSerializer"
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_keys_apart(**_: object) -> list[CheckMessage]:
+    """Refuse to be deployed with one secret for everything: none could be changed alone."""
+    return [
+        Error(f"{name} is the SECRET_KEY; give it a secret of its own.", id="lens.E009")
+        for name in ("LENS_KEY_PEPPER", "LENS_ENCRYPTION_KEYS")
+        if getattr(settings, name) == settings.SECRET_KEY
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_hosts(**_: object) -> list[CheckMessage]:
+    """Refuse to answer to any name, which lets strangers' pages talk to us as if they were ours."""
+    if "*" in settings.ALLOWED_HOSTS:
+        text = "ALLOWED_HOSTS holds *; name the hosts that this desk answers to."
+        return [Error(text, id="lens.E010")]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def check_redis(**_: object) -> list[CheckMessage]:
+    """Warn of a Redis that others could write to, or that throws bells away when it is full."""
+    found: list[CheckMessage] = []
+    parts = urlsplit(settings.REDIS_URL)
+    if parts.hostname not in (None, "localhost", "127.0.0.1", "::1") and not parts.password:
+        text = f"REDIS_URL names {parts.hostname} without a password."
+        found.append(Warning(text, hint="Start it with --requirepass.", id="lens.W011"))
+    policy = queue.eviction_policy()
+    if policy not in (None, "noeviction"):
+        text = f"Redis forgets keys when it is full ({policy})."
+        found.append(Warning(text, hint="Set maxmemory-policy noeviction.", id="lens.W012"))
+    return found
 
 
 @register(Tags.database)

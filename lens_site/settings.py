@@ -144,6 +144,7 @@ SECURE_SSL_REDIRECT = IS_HTTPS
 HSTS_S = env.integer("HSTS_S", 31_536_000)
 SECURE_HSTS_SECONDS = HSTS_S if IS_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS
+SILENCED_SYSTEM_CHECKS = ["security.W021"]  # preloading is for the owner of the domain to decide
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -323,8 +324,10 @@ PROVIDER_TIMEOUT_MS = env.integer("PROVIDER_TIMEOUT_MS", 10_000)
 HYPERLIQUID_BASE_URL = env.text("HYPERLIQUID_BASE_URL", "https://api.hyperliquid.xyz")
 RECORDED_CANDLES = env.text("RECORDED_CANDLES")
 SIMULATED_SEED = env.integer("SIMULATED_SEED", 7)
+LOCAL_MODEL_HOSTS = env.words("LOCAL_MODEL_HOSTS", "localhost,127.0.0.1,::1,host.docker.internal")
 PROVIDERS = wiring.providers(
     hyperliquid_url=HYPERLIQUID_BASE_URL,
+    local_hosts=LOCAL_MODEL_HOSTS,
     timeout_ms=PROVIDER_TIMEOUT_MS,
     recording=RECORDED_CANDLES,
     seed=SIMULATED_SEED,
@@ -396,7 +399,6 @@ BREAK_EVEN_MARGIN = env.number("BREAK_EVEN_MARGIN", 0.02)
 
 # --- language models: who may be asked, for how much, and when no longer -----------------------
 LLM_POLICY = env.text("LLM_POLICY")
-LOCAL_MODEL_HOSTS = env.words("LOCAL_MODEL_HOSTS", "localhost,127.0.0.1,::1,host.docker.internal")
 LLM_BUDGET_USD_PER_DAY = env.amount("LLM_BUDGET_USD_PER_DAY", "10")
 LLM_BUDGET_USD_PER_DECISION = env.amount("LLM_BUDGET_USD_PER_DECISION", "0.50")
 LLM_BREAKER_FAULTS = env.integer("LLM_BREAKER_FAULTS", 5)

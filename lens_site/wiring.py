@@ -111,13 +111,17 @@ MODEL_SETTINGS: dict[str, str] = {
 
 
 def providers(
-    *, hyperliquid_url: str, timeout_ms: int, recording: str, seed: int
+    *, hyperliquid_url: str, local_hosts: Sequence[str], timeout_ms: int, recording: str, seed: int
 ) -> dict[str, Plug]:
     """Return the market-data plugs by name."""
     return {
         "hyperliquid": {
             "BACKEND": "markets.providers.hyperliquid.Hyperliquid",
-            "OPTIONS": {"base_url": hyperliquid_url, "timeout_ms": timeout_ms},
+            "OPTIONS": {
+                "base_url": hyperliquid_url,
+                "timeout_ms": timeout_ms,
+                "local_hosts": local_hosts,
+            },
         },
         "recorded": {
             "BACKEND": "markets.providers.recorded.Recorded",

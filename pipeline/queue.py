@@ -169,5 +169,14 @@ def is_answering() -> bool:
         return False
 
 
+def eviction_policy() -> str | None:
+    """Return what Redis forgets when it is full; None if it does not say."""
+    try:
+        found = redis_client().config_get("maxmemory-policy")
+    except RedisError:
+        return None
+    return str(found.get("maxmemory-policy", "")) or None
+
+
 def _queue(name: str, connection: redis.Redis) -> Queue:
     return Queue(name, connection=connection, serializer=JSONSerializer)

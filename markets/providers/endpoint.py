@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from typing import NoReturn
 import httpx2
 
 from markets.providers.base import BadMarketData, MarketDataUnavailable, RateLimited
+from pipeline import egress
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0  # Source: hyperliquid-api.md section 2
@@ -27,13 +28,20 @@ class JsonEndpoint:
     """Posts JSON to one URL and gives back the JSON it answers, or says what went wrong.
 
     The whole exchange has one deadline, so that a venue dripping bytes cannot hold the caller.
-    Redirects are refused and neither proxies nor credentials are taken from the environment.
+    It never leads into a network of our own, redirects are refused, and neither proxies nor
+    credentials are taken from the environment.
     """
 
     def __init__(
-        self, *, url: str, timeout_s: float, transport: httpx2.AsyncBaseTransport | None = None
+        self,
+        *,
+        url: str,
+        timeout_s: float,
+        local_hosts: Collection[str] = egress.LOCAL_HOSTS,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url
+        self._local_hosts = local_hosts
         self._timeout_s = timeout_s
         self._transport = transport
         self._client: httpx2.AsyncClient | None = None
@@ -77,19 +85,23 @@ class JsonEndpoint:
 
     def _connected(self) -> httpx2.AsyncClient:
         if self._client is None:
+            limits = httpx2.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+                keepalive_expiry=IDLE_S,
+            )
             self._client = httpx2.AsyncClient(
                 timeout=httpx2.Timeout(
                     self._timeout_s, connect=min(CONNECT_TIMEOUT_S, self._timeout_s)
                 ),
-                limits=httpx2.Limits(
-                    max_connections=MAX_CONNECTIONS,
-                    max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-                    keepalive_expiry=IDLE_S,
-                ),
                 headers={"Accept": "application/json"},
                 follow_redirects=False,
                 trust_env=False,
-                transport=self._transport,
+                transport=self._transport
+                or egress.Pinned(
+                    httpx2.AsyncHTTPTransport(limits=limits, trust_env=False),
+                    allowed=self._local_hosts,
+                ),
             )
         return self._client
 

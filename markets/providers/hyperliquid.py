@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar
@@ -28,6 +28,7 @@ from markets.providers.base import (
 from markets.providers.endpoint import JsonEndpoint
 from markets.providers.reading import amount, decimal, mapping, price, sequence, time_ms
 from markets.types import CandleSeries, Derivatives, Level, OrderBook, Quote
+from pipeline.egress import LOCAL_HOSTS
 from quant.types import TIMEFRAMES, Bars
 
 logger = logging.getLogger(__name__)
@@ -56,11 +57,15 @@ class Hyperliquid(MarketDataProvider):
         name: str,
         base_url: str = "https://api.hyperliquid.xyz",
         timeout_ms: int = 10_000,
+        local_hosts: Collection[str] = LOCAL_HOSTS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(name=name)
         self._endpoint = JsonEndpoint(
-            url=f"{base_url.rstrip('/')}/info", timeout_s=timeout_ms / 1000, transport=transport
+            url=f"{base_url.rstrip('/')}/info",
+            timeout_s=timeout_ms / 1000,
+            local_hosts=local_hosts,
+            transport=transport,
         )
         self._predicted: Mapping[str, float] = {}
         self._predicted_at: datetime | None = None

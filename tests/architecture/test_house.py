@@ -31,6 +31,7 @@ WIDER_FACES = {
         "queue",
         "plugins",
         "retry",
+        "egress",
         "logs",
         "metrics",
         "parsing",
