@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 
 from decisions.models import Decision, PublicationHead
 from decisions.parsing import ABSTENTION, SIGNAL_STATUS, Filters
@@ -18,19 +18,21 @@ from decisions.types import JURY, House, Terms
 from enrichment import queries as enrichments
 from enrichment.models import Enrichment
 from evaluation.models import Evaluation
-from evaluation.types import EvaluationStatus
+from evaluation.types import Action, EvaluationStatus
 from pipeline.models import AuditEvent
 from quant.types import Side
 from signals.models import Signal
-from signals.types import Direction
+from signals.types import Direction, Origin
 
+ARRIVAL_VERB = "ENQUEUED"
 CLOSING_VERBS = ("PUBLISHED", "REJECTED", "EXPIRED", "CANCELLED", "DEAD")
-NOTICE_VERBS = ("MODEL_DONE", *CLOSING_VERBS)
+FOLLOWED = (str(Action.FOLLOW_ENTER), str(Action.FOLLOW_EXIT))
+NOTICE_VERBS = (ARRIVAL_VERB, "MODEL_DONE", *CLOSING_VERBS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that happened to a signal beside decisions: a model abstained, or it ended."""
+    """What happened to a signal beside decisions: it came, a model abstained, it ended."""
 
     kind: str
     event_id: UUID
@@ -211,3 +213,59 @@ def terms_with(
 def planned_terms(*, terms: Terms, risk_plan: Mapping[str, Any] | None, entry: float) -> Terms:
     """Return the bet as a decision's plan changes it."""
     return planned(terms, risk_plan=risk_plan, entry=entry)
+
+
+def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Decision]]:
+    """Return by signal what was decided on its present run, the last revision of each judge."""
+    runs = {signal.id: signal.run for signal in signals}
+    found: dict[int, dict[str, Decision]] = {signal_id: {} for signal_id in runs}
+    for row in Decision.objects.filter(signal__in=list(runs)).order_by("revision"):
+        if row.run == runs[row.signal_id]:
+            found[row.signal_id][row.model] = row
+    return {signal_id: list(rows.values()) for signal_id, rows in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Which word of which judge a signal must have had."""
+
+    judge: str = JURY
+    actions: tuple[str, ...] = ()
+    min_confidence: float = 0.0
+
+    def among(self, signals: QuerySet[Signal]) -> QuerySet[Signal]:
+        """Keep the signals on whose present run the judge decided so."""
+        rows = Decision.objects.filter(
+            signal=OuterRef("id"),
+            run=OuterRef("run"),
+            model=self.judge,
+            confidence__gte=self.min_confidence,
+        )
+        if self.actions:
+            rows = rows.filter(decision__in=self.actions)
+        return signals.filter(Exists(rows))
+
+
+def count_rulings(*, since: datetime) -> tuple[int, int]:
+    """Return how many live signals the jury ruled on since a moment, and on how many to follow.
+
+    Walks back from the newest, so it costs what was ruled since, however much is stored.
+    """
+    rulings = Decision.objects.filter(model=JURY, seq__isnull=False)
+    before = rulings.filter(published_at__lt=since).order_by("-seq")
+    last = before.values_list("seq", flat=True).first() or 0
+    rows = rulings.filter(seq__gt=last, origin=Origin.LIVE)
+    counted = rows.aggregate(
+        ruled=Count("event_id", distinct=True),
+        followed=Count("event_id", distinct=True, filter=Q(decision__in=FOLLOWED)),
+    )
+    return counted["ruled"], counted["followed"]
+
+
+def list_delays_ms(*, limit: int) -> list[float]:
+    """Return from receipt to the jury's first word, of the last live signals that it ruled on."""
+    rows = Decision.objects.filter(
+        model=JURY, seq__isnull=False, origin=Origin.LIVE, revision=1, run=1
+    )
+    times = rows.order_by("-seq").values_list("signal__received_at", "published_at")[:limit]
+    return [(until - since).total_seconds() * 1000 for since, until in times if until]

@@ -24,7 +24,7 @@ from evaluation.models import (
     SourceRating,
     Spend,
 )
-from evaluation.types import Case, EvaluationStatus, Opinion
+from evaluation.types import ALL_MODELS, Case, EvaluationStatus, Opinion
 from pipeline.models import DeadLetter
 from pipeline.types import ExpectedCost
 from signals.models import Signal
@@ -102,6 +102,23 @@ def list_evaluations(*, signal: Signal) -> list[Evaluation]:
     rows = Evaluation.objects.filter(signal=signal, run=signal.run, rerun=None)
     rows = rows.select_related("signal").prefetch_related(attempts)
     return list(rows.order_by("model"))
+
+
+def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Evaluation]]:
+    """Return by signal where each model stands on its present run, without texts and attempts."""
+    shown = ("signal_id", "run", "model", "status", "outcome", "reason", "verdict", "latency_ms")
+    runs = {signal.id: signal.run for signal in signals}
+    rows = Evaluation.objects.filter(signal__in=list(runs), rerun=None).only(*shown)
+    found: dict[int, list[Evaluation]] = {signal_id: [] for signal_id in runs}
+    for row in rows.order_by("signal_id", "model"):
+        if row.run == runs[row.signal_id]:
+            found[row.signal_id].append(row)
+    return found
+
+
+def get_spend(*, day: date) -> Spend | None:
+    """Return what all language models together have cost on a day."""
+    return Spend.objects.filter(day=day, model=ALL_MODELS).first()
 
 
 def get_evaluation(*, evaluation_id: UUID) -> Evaluation | None:

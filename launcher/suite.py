@@ -203,7 +203,7 @@ class Suite:
         colour = "yes" if self._screen.live else "no"
         arguments = [f"--color={colour}", *options, *self._options.pytest_arguments]
         if not any(part.startswith("-n") for part in self._options.pytest_arguments):
-            arguments = ["-n", WORKERS, *arguments]
+            arguments = ["-n", WORKERS, "--dist", "loadgroup", *arguments]
         process = programs.start(
             [self._where.python, "-m", "pytest", *arguments],
             environment=environment,

@@ -104,7 +104,7 @@ class DecisionMessage(Message):
 
 
 class Notice(Message):
-    """An abstention of a model or the end of a signal, for those who asked for it."""
+    """A model's abstention, or a signal that came or ended, for those who asked for it."""
 
     type: Literal["abstention", "signal_status"]
     event_id: str

@@ -54,6 +54,17 @@ def get_backlog(*, now: datetime) -> tuple[int, timedelta]:
     return unfinished, (now - oldest) if oldest else timedelta(0)
 
 
+def count_received(*, since: datetime) -> dict[str, int]:
+    """Return how many signals came in since a moment, by origin.
+
+    Walks back from the newest, so it costs what came in since, however much is stored.
+    """
+    before = Signal.objects.filter(received_at__lt=since).order_by("-id")
+    last = before.values_list("id", flat=True).first() or 0
+    rows = Signal.objects.filter(id__gt=last).values_list("origin")
+    return dict(rows.annotate(n=Count("id")).order_by())
+
+
 def count_by_status(*, replay_id: UUID) -> dict[str, int]:
     """Return how many signals of one replay stand where."""
     rows = Signal.objects.filter(replay_id=replay_id).values_list("status")

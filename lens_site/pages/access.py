@@ -49,8 +49,8 @@ def person(permission: str | None = None) -> Callable[[Page], Page]:
 
 
 def may_read_texts(user: User | AnonymousUser) -> bool:
-    """Say whether prompts and raw answers are shown, as the scope ``ops`` does for keys."""
-    return user.is_staff
+    """Say whether prompts and raw answers are shown, which the scope ``ops`` opens for keys."""
+    return user.has_perm("evaluation.view_attempt")
 
 
 def _ask_to_sign_in(request: HttpRequest) -> HttpResponseBase:

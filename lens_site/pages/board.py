@@ -1,16 +1,130 @@
-"""The board: live decisions, as they come."""
+"""The board: live decisions as they come, and the figures above them."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
+from django.conf import settings
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+from pydantic import BaseModel, Field, ValidationError
+
+from decisions import queries as decisions
+from decisions.queries import Judged
+from decisions.types import JURY
+from lens_site.pages import words
 from lens_site.pages.access import person
+from lens_site.pages.rows import rows_of
+from lens_site.pages.tiles import board_tiles
+from signals import queries as signals
+from signals.models import Signal
+from signals.types import Origin
+
+ROWS_FIRST = 100
+ROWS_ASKED_MAX = 100
+SHOWN_ORIGINS = {
+    "": (Origin.LIVE, Origin.DEMO),
+    "live": (Origin.LIVE,),
+    "demo": (Origin.DEMO,),
+    "replay": (Origin.REPLAY,),
+}
+VERDICTS = {
+    "follow": ("FOLLOW_ENTER", "FOLLOW_EXIT"),
+    "ignore": ("IGNORE",),
+    "hold": ("HOLD", "TIGHTEN_STOP"),
+}
+CONFIDENCES = (50, 60, 70, 80, 90)
+
+Word = Annotated[str, Field(max_length=100)]
+
+
+class View(BaseModel):
+    """What the board is asked to show, as its URL says it."""
+
+    symbol: Word = ""
+    source: Word = ""
+    model: Word = ""
+    verdict: Literal["", "follow", "ignore", "hold"] = ""
+    min_confidence: Annotated[int, Field(ge=0, le=100)] = 0
+    origin: Literal["", "live", "demo", "replay"] = ""
+
+    @property
+    def is_judging(self) -> bool:
+        """Whether only signals show that somebody has judged."""
+        return bool(self.model or self.verdict or self.min_confidence)
+
+    def select(self) -> QuerySet[Signal]:
+        """Return the signals to show, newest first."""
+        given = {"symbol": self.symbol.strip().upper(), "source": self.source.strip()}
+        lookups: dict[str, object] = {name: value for name, value in given.items() if value}
+        lookups["origin__in"] = SHOWN_ORIGINS[self.origin]
+        found = signals.list_signals(filters=lookups)
+        if not self.is_judging:
+            return found
+        judged = Judged(
+            judge=self.model or JURY,
+            actions=VERDICTS.get(self.verdict, ()),
+            min_confidence=self.min_confidence / 100,
+        )
+        return judged.among(found)
 
 
 @require_safe
 @person()
 def board(request: HttpRequest) -> HttpResponse:
-    """Show the board."""
-    return render(request, "board.html")
+    """Show the board; its script goes on from the number up to which this is true."""
+    now = timezone.now()
+    seq = decisions.get_head()
+    view = _view(request.GET)
+    shown = {
+        "view": view,
+        "rows": rows_of(list(view.select()[:ROWS_FIRST]), now=now),
+        "tiles": board_tiles(now=now),
+        "seq": seq,
+        "models": settings.AI_MODELS,
+        "letters": words.letters(settings.AI_MODELS),
+        "confidences": CONFIDENCES,
+        "now": now,
+    }
+    return render(request, "board.html", shown)
+
+
+@require_safe
+@person()
+def rows(request: HttpRequest) -> HttpResponse:
+    """Answer with the rows of the signals asked for that the view shows, for the board's script."""
+    asked = _ids(request.GET.getlist("id"))[:ROWS_ASKED_MAX]
+    found = list(_view(request.GET).select().filter(event_id__in=asked))
+    return render(request, "parts/board_rows.html", {"rows": rows_of(found, now=timezone.now())})
+
+
+@require_safe
+@person()
+def tiles(request: HttpRequest) -> HttpResponse:
+    """Answer with the tiles as they are now."""
+    return render(request, "parts/tiles.html", {"tiles": board_tiles(now=timezone.now())})
+
+
+def _view(query: QueryDict) -> View:
+    """Return what is asked for; what makes no sense is as if it were not said."""
+    given: dict[str, Any] = {name: query[name] for name in View.model_fields if name in query}
+    try:
+        return View(**{name: value for name, value in given.items() if value != ""})
+    except ValidationError as error:
+        wrong = {str(fault["loc"][0]) for fault in error.errors()}
+        kept = {name: value for name, value in given.items() if name not in wrong and value != ""}
+        return View(**kept)
+
+
+def _ids(texts: list[str]) -> list[UUID]:
+    found = []
+    for text in texts:
+        try:
+            found.append(UUID(text))
+        except ValueError:
+            continue
+    return found

@@ -12,6 +12,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from lens_site.pages.first_steps import first_steps
+from pipeline import queries as pipeline
+from pipeline.models import Switch
 
 Words = str | Promise
 
@@ -52,8 +54,13 @@ def chrome(request: HttpRequest) -> Mapping[str, Any]:
         "more_places": lambda: _open_to(request, MORE),
         "here": lambda: _here(request.path),
         "first_steps": lambda: first_steps(request),
+        "switches": lambda: _paused(request),
         "version": settings.VERSION,
     }
+
+
+def _paused(request: HttpRequest) -> list[Switch]:
+    return pipeline.list_paused() if request.user.is_authenticated else []
 
 
 def _open_to(request: HttpRequest, places: tuple[Place, ...]) -> list[Place]:

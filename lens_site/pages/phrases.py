@@ -15,6 +15,23 @@ PHRASES = (
     gettext_noop("reconnecting in {left}"),
     gettext_noop("offline since {at}"),
     gettext_noop("signed out"),
+    gettext_noop("1 new decision"),
+    gettext_noop("Paused, {count} new"),
+    gettext_noop("calibrated by outcomes; said {share}"),
+    gettext_noop("decisions {from} to {to} are not shown here"),
+    gettext_noop("forget this view"),
+    gettext_noop("stale"),
+    gettext_noop("while you were away ({left}): {count} decisions"),
+    gettext_noop("{answered}/{asked} answered"),
+    gettext_noop("{count} new decisions"),
+    gettext_noop("{model}: abstained: {cause}"),
+    gettext_noop("{model}: {word}, {share}"),
+    gettext_noop("{word} {symbol}, {share}"),
+    gettext_noop("follow"),
+    gettext_noop("ignore"),
+    gettext_noop("exit"),
+    gettext_noop("hold"),
+    gettext_noop("tighten stop"),
 )
 
 

@@ -19,6 +19,8 @@ urlpatterns = [
     path("", include("lens_site.pages.keys")),
     path("", include("lens_site.pages.first_steps")),
     path("docs", documents.document),
+    path("board/rows", board.rows),
+    path("board/tiles", board.tiles),
     path("docs/<slug:name>", documents.document),
     path("reruns/<uuid:rerun_id>", reruns.rerun),
 ]

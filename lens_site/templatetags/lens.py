@@ -84,6 +84,18 @@ def usd(value: Any) -> SafeString:
 
 
 @register.filter
+def percent_text(value: Any) -> str:
+    """Write a share of 0 to 1 as per cent where no element may stand, as in a tooltip."""
+    return formats.percent(value)
+
+
+@register.simple_tag
+def figure(kind: str, value: Any) -> SafeString:
+    """Show a figure of a kind that is only known when the page is made."""
+    return _figure(kind, value)
+
+
+@register.filter
 def ratio(value: Any) -> SafeString:
     """Show R multiples and the like."""
     return _figure("ratio", value)

@@ -19,6 +19,7 @@ export class Feed extends EventTarget {
   #target = 0;
   #missed = 0;
   #ended = false;
+  #admitted = false;
 
   /** The last number seen; null before the first. */
   seq = null;
@@ -38,7 +39,7 @@ export class Feed extends EventTarget {
   subscribe({ filters = {}, types = ["decision"], afterSeq = null } = {}) {
     this.#wish = { filters, types };
     if (afterSeq !== null) this.seq = afterSeq;
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#ask();
+    if (this.#admitted) this.#ask();
   }
 
   /** End for good. */
@@ -68,7 +69,9 @@ export class Feed extends EventTarget {
 
   #connected(message) {
     this.#tries = 0;
-    const missed = this.#wish && this.seq !== null ? message.last_seq - this.seq : 0;
+    this.#admitted = true;
+    const isBack = this.#wish && this.#since !== null && this.seq !== null;
+    const missed = isBack ? message.last_seq - this.seq : 0;
     this.#target = message.last_seq;
     this.#missed = Math.max(0, missed);
     const wasAway = this.#since;
@@ -105,6 +108,7 @@ export class Feed extends EventTarget {
   #closed(socket, code) {
     if (socket !== this.#socket) return;
     this.#socket = null;
+    this.#admitted = false;
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers.clear();
     this.#since ??= new Date();

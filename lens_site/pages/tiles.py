@@ -1,0 +1,139 @@
+"""The six figures above the board, each with its period and, where there is one, its target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from decisions import queries as decisions
+from evaluation import queries as evaluation
+from lens_site.pages import formats
+from lens_site.pages.rows import midnight
+from lens_site.pages.words import Words
+from pipeline import queries as pipeline
+from signals import queries as signals
+from signals.types import Origin
+
+TARGET_MS = 6_000
+"""End to end, at the 95th percentile."""
+
+DELAYS_LOOKED_AT = 200
+QUEUE_TARGET = 100
+"""Due pieces of work; more than the workers take up in a second or two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One figure: what it is, how it reads, what it is measured against."""
+
+    key: str
+    label: Words
+    href: str
+    kind: str
+    value: Any
+    under: Words
+    is_breach: bool = False
+
+
+def board_tiles(*, now: datetime) -> list[Tile]:
+    """Return the tiles as of ``now``."""
+    since = midnight(now)
+    return [
+        _signals(since=since),
+        _follow_rate(since=since),
+        _delay(),
+        _queue(),
+        _letters(),
+        _spend(now=now),
+    ]
+
+
+def _signals(*, since: datetime) -> Tile:
+    counts = signals.count_received(since=since)
+    demo = counts.get(Origin.DEMO, 0)
+    return Tile(
+        key="signals",
+        label=_("Signals today"),
+        href="/signals",
+        kind="whole",
+        value=counts.get(Origin.LIVE, 0),
+        under=_("and %s demo, not counted") % formats.whole(demo) if demo else _("since 00:00 UTC"),
+    )
+
+
+def _follow_rate(*, since: datetime) -> Tile:
+    ruled, followed = decisions.count_rulings(since=since)
+    return Tile(
+        key="follow",
+        label=_("Follow rate"),
+        href="/models",
+        kind="percent",
+        value=followed / ruled if ruled else None,
+        under=_("%(followed)s of %(ruled)s today") % {"followed": followed, "ruled": ruled}
+        if ruled
+        else _("nothing live decided today"),
+    )
+
+
+def _delay() -> Tile:
+    delays = sorted(decisions.list_delays_ms(limit=DELAYS_LOOKED_AT))
+    value = delays[min(len(delays) - 1, int(len(delays) * 0.95))] if delays else None
+    is_breach = value is not None and value > TARGET_MS
+    said = _("over target %s") if is_breach else _("target %s")
+    return Tile(
+        key="p95",
+        label=_("p95 end to end"),
+        href="/status",
+        kind="span",
+        value=value,
+        under=said % formats.span(TARGET_MS) + _(", last %s") % len(delays),
+        is_breach=is_breach,
+    )
+
+
+def _queue() -> Tile:
+    waiting = sum(depth.waiting for depth in pipeline.list_depths())
+    is_breach = waiting > QUEUE_TARGET
+    return Tile(
+        key="queue",
+        label=_("Waiting jobs"),
+        href="/status",
+        kind="whole",
+        value=waiting,
+        under=_("a backlog") if is_breach else _("due now"),
+        is_breach=is_breach,
+    )
+
+
+def _letters() -> Tile:
+    count = pipeline.count_open_letters()
+    return Tile(
+        key="letters",
+        label=_("Dead letters"),
+        href="/dead-letters",
+        kind="whole",
+        value=count,
+        under=_("waiting for an operator") if count else _("nothing has failed for good"),
+        is_breach=count > 0,
+    )
+
+
+def _spend(*, now: datetime) -> Tile:
+    spend = evaluation.get_spend(day=now.date())
+    value = spend.spent_usd + spend.reserved_usd if spend else 0
+    budget = settings.LLM_BUDGET_USD_PER_DAY
+    is_breach = budget is not None and value >= budget
+    of = _("the budget of %s is used up") if is_breach else _("of %s today")
+    return Tile(
+        key="spend",
+        label=_("Model spend"),
+        href="/models",
+        kind="usd",
+        value=value,
+        under=of % formats.usd(budget) if budget is not None else _("today, no limit set"),
+        is_breach=is_breach,
+    )

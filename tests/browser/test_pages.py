@@ -1,0 +1,62 @@
+"""Every page, at both widths, in both themes. A new page is one line of ``PAGES``."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.desk import Desk
+from tests.browser.watching import NARROW, WIDE, Visit
+
+PAGES = (
+    "/board",
+    "/board?symbol=BTC&verdict=follow",
+    "/board?symbol=NOTHING",
+)
+"""Paths; ``{rich}`` and the like stand for the ids that ``furniture.furnish_desk`` returns."""
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "is_heard"),
+    [
+        (WIDE, "light", True),
+        (NARROW, "dark", True),
+        (WIDE, "dark", False),
+        (NARROW, "light", False),
+    ],
+)
+def test_every_page_fits_and_has_no_fault(
+    desk: Desk, browser: Browser, width: int, theme: str, is_heard: bool
+) -> None:
+    """Each width and each theme is also put to axe once, which takes most of the time."""
+    visit = Visit(desk=desk, browser=browser, width=width, theme=theme)
+    faults: dict[str, object] = {}
+
+    for path in PAGES:
+        visit.open(path.format(**desk.ids))
+        found = [*visit.complaints, *(visit.barriers() if is_heard else ())]
+        if visit.overflow() > 0:
+            found.append(f"wider than the window by {visit.overflow()} px")
+        if found:
+            faults[path] = found
+        visit.complaints.clear()
+
+    visit.close()
+    assert not faults
+
+
+def test_a_stranger_can_sign_in(desk: Desk, browser: Browser) -> None:
+    desk.do("sign_in", name="viewer", group="Viewer", staff=False)
+    visit = Visit(desk=desk, browser=browser)
+    visit.context.clear_cookies()
+
+    page = visit.open("/board?symbol=BTC")
+    barriers = visit.barriers()
+    page.get_by_label("Username").fill("viewer")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    alert = page.get_by_role("alert").text_content()
+
+    assert not barriers
+    assert "Please enter a correct" in str(alert)
+    visit.close()
