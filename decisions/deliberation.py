@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, IntegerField, When
+from django.db.models import Case, F, IntegerField, When
 
 from decisions.clamp import History
 from decisions.models import ConfidenceMap, Decision, VoiceWeights
@@ -17,13 +18,53 @@ from evaluation.types import Action, EvaluationStatus
 from signals.models import Signal
 from signals.types import Direction, Origin, SignalStatus
 
+Judge = tuple[str, str]
+"""A scope and a model: who it is that something was learnt of."""
+
 FOLLOWED = (str(Action.FOLLOW_ENTER), str(Action.FOLLOW_EXIT))
 
 
-def has_open_evaluations(*, signal: Signal) -> bool:
-    """Say whether any model has yet to answer on this run of the signal."""
-    rows = Evaluation.objects.filter(signal=signal, run=signal.run, rerun=None)
-    return rows.filter(status=EvaluationStatus.PENDING).exists()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What was decided on one run of a signal.
+
+    ``members`` are the models' own, in the order of AI_MODELS; ``rulings`` are the jury's, oldest
+    first.
+    """
+
+    members: tuple[Decision, ...]
+    rulings: tuple[Decision, ...]
+
+
+def list_unfinished(*, signals: Sequence[Signal]) -> set[int]:
+    """Return the row ids of those signals that some model has yet to answer, in their runs."""
+    rows = Evaluation.objects.filter(
+        signal__in=signals, rerun=None, status=EvaluationStatus.PENDING
+    )
+    runs = {signal.id: signal.run for signal in signals}
+    found = rows.values_list("signal_id", "run").distinct()
+    return {signal_id for signal_id, run in found if runs[signal_id] == run}
+
+
+def list_stories(*, signals: Sequence[Signal]) -> dict[int, Story]:
+    """Return what was decided on these signals so far, by row id."""
+    runs = {signal.id: signal.run for signal in signals}
+    rows = Decision.objects.filter(signal__in=signals)
+    mine: dict[int, list[Decision]] = {signal.id: [] for signal in signals}
+    for row in rows:
+        if row.run == runs[row.signal_id]:
+            mine[row.signal_id].append(row)
+    return {signal_id: _story(found) for signal_id, found in mine.items()}
+
+
+def _story(rows: Sequence[Decision]) -> Story:
+    order = {name: place for place, name in enumerate(settings.AI_MODELS)}
+    members = sorted(
+        (row for row in rows if row.model != JURY),
+        key=lambda row: (order.get(row.model, len(order)), row.model),
+    )
+    rulings = sorted((row for row in rows if row.model == JURY), key=lambda row: row.revision)
+    return Story(members=tuple(members), rulings=tuple(rulings))
 
 
 def list_abstentions(*, signal: Signal) -> list[str]:
@@ -34,19 +75,6 @@ def list_abstentions(*, signal: Signal) -> list[str]:
         for row in rows
         if row.status != EvaluationStatus.DECIDED
     ]
-
-
-def list_members(*, signal: Signal) -> list[Decision]:
-    """Return the models' own decisions on this run of the signal, in the order of AI_MODELS."""
-    rows = Decision.objects.filter(signal=signal, run=signal.run).exclude(model=JURY)
-    order = {name: place for place, name in enumerate(settings.AI_MODELS)}
-    return sorted(rows, key=lambda row: (order.get(row.model, len(order)), row.model))
-
-
-def latest_ruling(*, signal: Signal) -> Decision | None:
-    """Return the jury's last decision on this run of the signal."""
-    rows = Decision.objects.filter(signal=signal, run=signal.run, model=JURY)
-    return rows.order_by("-revision").first()
 
 
 def get_history(*, model: str, symbol: str, now: datetime) -> History:
@@ -81,40 +109,33 @@ def has_unpublished() -> bool:
 
 
 def list_unpublished(*, limit: int) -> list[Decision]:
-    """Return the decisions that wait to be published, oldest first, a ruling after its votes."""
+    """Return the decisions that wait to be published, oldest first, a ruling after its votes.
+
+    Each knows as ``signal_status`` where its signal stands.
+    """
     rows = Decision.objects.filter(published_at=None, withheld="")
     members_first = Case(When(model=JURY, then=1), default=0, output_field=IntegerField())
-    return list(rows.order_by("evaluated_at", members_first, "model")[:limit])
+    known = rows.annotate(signal_status=F("signal__status"))
+    return list(known.order_by("evaluated_at", members_first, "model")[:limit])
 
 
-def list_concluded(*, limit: int) -> list[Signal]:
-    """Return fully judged signals, oldest first."""
-    return list(Signal.objects.filter(status=SignalStatus.EVALUATED).order_by("id")[:limit])
+def list_not_out(*, event_ids: Collection[UUID]) -> tuple[set[UUID], set[UUID]]:
+    """Return those of the signals with a decision that waits, and those with one withheld."""
+    if not event_ids:
+        return set(), set()
+    rows = Decision.objects.filter(event_id__in=event_ids)
+    found = rows.exclude(published_at__isnull=False, withheld="")
+    told = list(found.values_list("event_id", "withheld"))
+    withheld = {event_id for event_id, why in told if why}
+    return {event_id for event_id, why in told if not why}, withheld
 
 
-def list_events_unpublished(*, event_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the signals that still have a decision waiting to be published."""
-    rows = Decision.objects.filter(event_id__in=event_ids, published_at=None, withheld="")
-    return set(rows.values_list("event_id", flat=True))
-
-
-def list_events_cancelled(*, event_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the signals that an operator has cancelled."""
-    rows = Signal.objects.filter(event_id__in=event_ids, status=SignalStatus.CANCELLED)
-    return set(rows.values_list("event_id", flat=True))
-
-
-def list_events_withheld(*, event_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the signals that had a decision withheld."""
-    rows = Decision.objects.filter(event_id__in=event_ids).exclude(withheld="")
-    return set(rows.values_list("event_id", flat=True))
-
-
-def list_maps(*, scope: str, model: str) -> list[Learnt]:
-    """Return what one model's stated probability is worth by now, by prompt and source."""
-    rows = ConfidenceMap.objects.filter(scope=scope, model=model).order_by("id")
-    return [
-        Learnt(
+def list_maps(*, scopes: Collection[str], models: Collection[str]) -> dict[Judge, list[Learnt]]:
+    """Return what models' stated probabilities are worth by now, by scope and model."""
+    rows = ConfidenceMap.objects.filter(scope__in=scopes, model__in=models).order_by("id")
+    found: dict[Judge, list[Learnt]] = {}
+    for row in rows if scopes else ():
+        learnt = Learnt(
             model=row.model,
             prompt_version=row.prompt_version,
             source=row.source,
@@ -122,8 +143,8 @@ def list_maps(*, scope: str, model: str) -> list[Learnt]:
             n=row.n,
             knots=tuple((stated, worth) for stated, worth in row.knots),
         )
-        for row in rows
-    ]
+        found.setdefault((row.scope, row.model), []).append(learnt)
+    return found
 
 
 def get_voices(*, scope: str) -> Voices | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from channels.layers import get_channel_layer
 from django.conf import settings
@@ -32,6 +32,50 @@ async def announce_head(head: int) -> None:
         logger.warning(
             "head %s not announced, web processes will look by themselves: %s", head, error
         )
+
+
+class Announcer:
+    """Announces new heads from one event loop, whatever thread they come from; the last counts."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._head = 0
+
+    def tell(self, head: int) -> None:
+        """Have a head announced soon; call from any thread."""
+        self._head = max(self._head, head)
+        with suppress(RuntimeError):  # the loop has ended: web processes look by themselves
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def run(self) -> None:
+        """Announce whatever is told, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await announce_head(self._head)
+
+
+_announcers: list[Announcer] = []
+
+
+@asynccontextmanager
+async def announcing() -> AsyncIterator[None]:
+    """Let this process announce what is published in it, while the block runs."""
+    announcer = Announcer()
+    _announcers.append(announcer)
+    task = asyncio.create_task(announcer.run())
+    try:
+        yield
+    finally:
+        _announcers.remove(announcer)
+        task.cancel()
+
+
+def announce(head: int) -> None:
+    """Have a head announced by this process, if it does; else web processes look by themselves."""
+    for announcer in _announcers:
+        announcer.tell(head)
 
 
 async def listen(*, on_bell: Callable[[], None]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 
-from decisions import deliberation, jury, ledger, queries
+from decisions import deliberation, jury, ledger, push, queries
 from decisions import worth as worths
 from decisions.clamp import Advice, History, clamp
+from decisions.deliberation import Judge, Story
 from decisions.jury import Vote
 from decisions.models import ConfidenceMap, Decision, PublicationHead, VoiceWeights
 from decisions.types import (
@@ -30,15 +32,17 @@ from decisions.types import (
     stated_of,
 )
 from enrichment.models import Enrichment
-from evaluation.models import Attempt, Evaluation
-from evaluation.queries import total_tokens
+from evaluation.models import Evaluation
+from evaluation.queries import Judged
 from evaluation.types import Action, EvaluationStatus
 from pipeline import anchors, queue
 from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.parsing import decimal_text
 from pipeline.queries import is_paused
+from pipeline.statements import update_each
 from pipeline.types import Claim, GiveUp, SwitchName
+from signals import queries as signals_queries
 from signals import services as signals
 from signals.models import Signal
 from signals.types import Direction, Origin, SignalStatus
@@ -63,45 +67,74 @@ def summon_jury(*, signal: Signal, now: datetime) -> None:
     )
 
 
-def decide(
-    *,
-    signal: Signal,
-    evaluation: Evaluation,
-    enrichment: Enrichment,
-    attempt: Attempt | None,
-    now: datetime,
-) -> None:
-    """Turn one finished evaluation into a decision, and see whether the signal is done with.
+def decide(*, judged: Sequence[Judged], now: datetime) -> None:
+    """Turn finished evaluations into decisions, and see which signals are done with.
 
-    The signal's row is held until the commit, so that of two models that finish together one
-    sees the other.
+    The signals' rows are held until the commit, so that of two models that finish together one
+    sees the other. What was decided is published before the commit, if it may be.
     """
-    held = Signal.objects.select_for_update().get(id=signal.id)
-    if held.status != SignalStatus.ENRICHED or held.run != evaluation.run:
+    held = signals_queries.hold(ids={each.evaluation.signal_id for each in judged})
+    live = [each for each in judged if _is_awaited(held.get(each.evaluation.signal_id), each)]
+    if not live:
         return
-    if evaluation.status == EvaluationStatus.DECIDED:
-        _decide(held, evaluation, enrichment, meta=_meta(evaluation, attempt), now=now)
-    if not deliberation.has_open_evaluations(signal=held):
-        _conclude(held, enrichment, now=now)
-    elif deliberation.latest_ruling(signal=held) is not None:
-        _convene(held, enrichment, now=now)
-    queue.ring_after_commit(pipeline.PUBLISH)
+    decided = [each for each in live if each.evaluation.status == EvaluationStatus.DECIDED]
+    maps = _maps(held, decided)
+    _make(
+        [
+            (_decision(held[each.evaluation.signal_id], each, maps, now=now), each.enrichment)
+            for each in decided
+        ],
+        now=now,
+    )
+    benches = {
+        each.evaluation.signal_id: (held[each.evaluation.signal_id], each.enrichment)
+        for each in live
+    }
+    _deliberate(list(benches.values()), now=now)
+    pipeline.at_end(work=publish_made, item=now)
 
 
-def _decide(
-    signal: Signal,
-    evaluation: Evaluation,
-    enrichment: Enrichment,
-    *,
-    meta: dict[str, Any],
-    now: datetime,
-) -> None:
+def _make(made: Sequence[tuple[Decision, Enrichment]], *, now: datetime) -> None:
+    """Store decisions without a number, and say that they were made."""
+    Decision.objects.bulk_create([decision for decision, _ in made])
+    for decision, enrichment in made:
+        pipeline.announce(
+            MADE, decision=decision, signal=decision.signal, enrichment=enrichment, now=now
+        )
+
+
+def _is_awaited(signal: Signal | None, judged: Judged) -> bool:
+    if signal is None or signal.status != SignalStatus.ENRICHED:
+        return False
+    return signal.run == judged.evaluation.run
+
+
+def _deliberate(benches: Sequence[tuple[Signal, Enrichment]], *, now: datetime) -> None:
+    """Let the jury rule where everybody has answered, and where it has ruled before."""
+    unfinished = deliberation.list_unfinished(signals=[signal for signal, _ in benches])
+    stories = deliberation.list_stories(signals=[signal for signal, _ in benches])
+    ended = [bench for bench in benches if bench[0].id not in unfinished]
+    for signal, enrichment in benches:
+        story = stories[signal.id]
+        if signal.id not in unfinished or story.rulings:
+            _convene(signal, enrichment, story, now=now)
+    _conclude([(signal, len(stories[signal.id].members)) for signal, _ in ended], now=now)
+
+
+def _decision(
+    signal: Signal, judged: Judged, maps: Mapping[Judge, Sequence[Learnt]], *, now: datetime
+) -> Decision:
+    evaluation, enrichment, meta = judged.evaluation, judged.enrichment, _meta(judged)
     verdict: Mapping[str, Any] = evaluation.verdict or {}
     terms = queries.get_terms(signal=signal, enrichment=enrichment)
     worth = worths.calibrated(
         action=verdict["action"],
         confidence=float(verdict["confidence"]),
-        learnt=_map_for(signal, enrichment, model=evaluation.model, meta=meta),
+        learnt=worths.own_or_common(
+            maps.get((_scope(signal, enrichment), evaluation.model), ()),
+            prompt_version=meta["prompt_version"] or "",
+            source=signal.source,
+        ),
     )
     advice, held_back = worths.gated(
         Advice(
@@ -118,7 +151,7 @@ def _decide(
     advice, adjustments = _within_policy(
         signal, advice, model=evaluation.model, enrichment=enrichment, now=now
     )
-    decision = Decision.objects.create(
+    return Decision(
         **_common(signal, enrichment, advice, [*held_back, *adjustments], now=now),
         model=evaluation.model,
         confidence=_confidence(spoken, worth, stated=verdict, is_held=bool(held_back)),
@@ -129,7 +162,6 @@ def _decide(
         invalidation=verdict["invalidation"],
         model_meta=meta,
     )
-    pipeline.announce(MADE, decision=decision, signal=signal, enrichment=enrichment, now=now)
 
 
 def _confidence(
@@ -141,15 +173,15 @@ def _confidence(
     return worths.confidence_of(action=action, p=worth.p)
 
 
-def _map_for(
-    signal: Signal, enrichment: Enrichment, *, model: str, meta: Mapping[str, Any]
-) -> Learnt | None:
-    """Return what has been learnt of a model's confidence; of what is replayed, nothing."""
-    if signal.origin == Origin.REPLAY:
-        return None
-    maps = deliberation.list_maps(scope=_scope(signal, enrichment), model=model)
-    return worths.own_or_common(
-        maps, prompt_version=meta["prompt_version"] or "", source=signal.source
+def _maps(held: Mapping[int, Signal], judged: Sequence[Judged]) -> Mapping[Judge, Sequence[Learnt]]:
+    """Return what has been learnt of models' confidence; of what is replayed, nothing."""
+    live = [
+        (_scope(signal, each.enrichment), each.evaluation.model)
+        for each in judged
+        if (signal := held[each.evaluation.signal_id]).origin != Origin.REPLAY
+    ]
+    return deliberation.list_maps(
+        scopes={scope for scope, _ in live}, models={model for _, model in live}
     )
 
 
@@ -209,7 +241,8 @@ def _common(
     }
 
 
-def _meta(evaluation: Evaluation, attempt: Attempt | None) -> dict[str, Any]:
+def _meta(judged: Judged) -> dict[str, Any]:
+    evaluation, attempt = judged.evaluation, judged.attempt
     is_language = bool(attempt and attempt.prompt_sha256)
     return {
         "model_name": evaluation.model,
@@ -217,7 +250,7 @@ def _meta(evaluation: Evaluation, attempt: Attempt | None) -> dict[str, Any]:
         "evaluation_id": str(evaluation.id),
         "latency_ms": round(evaluation.latency_ms or 0.0, 3),
         "status": "SUCCESS",
-        "tokens_used": total_tokens(evaluation=evaluation) if is_language else None,
+        "tokens_used": judged.tokens if is_language else None,
         "cost_usd": decimal_text(evaluation.cost_usd),
         "prompt_version": (attempt and attempt.prompt_version) or None,
         "prompt_hash": (attempt and attempt.prompt_sha256) or None,
@@ -236,15 +269,20 @@ def _flags(evaluation: Evaluation) -> Iterator[str]:
         yield UNGROUNDED
 
 
-def _conclude(signal: Signal, enrichment: Enrichment, *, now: datetime) -> None:
-    """Close the judging of a signal: every model has decided or abstained.
-
-    A replayed signal that nobody could judge is a finding, not work for an operator.
-    """
-    pipeline.skip_runs(trace=signal.event_id, reason="all models answered", stages=[STAGE])
-    votes = _convene(signal, enrichment, now=now)
-    if votes:
-        signals.advance(event_id=signal.event_id, to=SignalStatus.EVALUATED, now=now)
+def _conclude(ended: Sequence[tuple[Signal, int]], *, now: datetime) -> None:
+    """Close the judging of signals: every model has decided or abstained."""
+    if not ended:
+        return
+    pipeline.skip_runs(
+        traces=[signal.event_id for signal, _ in ended],
+        reason="all models answered",
+        stages=[STAGE],
+    )
+    signals.mark_evaluated(event_ids=[signal.event_id for signal, votes in ended if votes])
+    for signal, votes in ended:
+        if not votes:
+            _give_up(signal, now=now)
+            continue
         pipeline.record(
             trace=signal.event_id,
             verb="EVALUATED",
@@ -254,7 +292,10 @@ def _conclude(signal: Signal, enrichment: Enrichment, *, now: datetime) -> None:
             decided=votes,
             asked=len(settings.AI_MODELS),
         )
-        return
+
+
+def _give_up(signal: Signal, *, now: datetime) -> None:
+    """Close a signal that nobody could judge; if it was replayed, that is a finding, no work."""
     causes = deliberation.list_abstentions(signal=signal)
     reason = "no model gave a verdict: " + "; ".join(causes)
     if signal.origin != Origin.REPLAY:
@@ -281,8 +322,9 @@ def convene_jury(claim: Claim, event_id: UUID, value: None, now: datetime) -> No
     if signal.status != SignalStatus.ENRICHED:
         return
     enrichment = Enrichment.objects.get(event_id=event_id, run=signal.run)
-    _convene(signal, enrichment, now=now)
-    queue.ring_after_commit(pipeline.PUBLISH)
+    story = deliberation.list_stories(signals=[signal])[signal.id]
+    _convene(signal, enrichment, story, now=now)
+    pipeline.at_end(work=publish_made, item=now)
 
 
 def fail_jury(run: StageRun, failure: GiveUp, now: datetime) -> None:
@@ -290,32 +332,29 @@ def fail_jury(run: StageRun, failure: GiveUp, now: datetime) -> None:
     del run, failure, now
 
 
-def _convene(signal: Signal, enrichment: Enrichment, *, now: datetime) -> int:
-    """Publish the jury's ruling if it is the first or differs from the last; return the votes."""
-    members = deliberation.list_members(signal=signal)
-    votes = [_vote(decision) for decision in members]
+def _convene(signal: Signal, enrichment: Enrichment, story: Story, *, now: datetime) -> None:
+    """Make the jury's ruling if it is the first or differs from the last."""
     terms = queries.get_terms(signal=signal, enrichment=enrichment)
     ruling = jury.rule(
-        votes,
+        [_vote(decision) for decision in story.members],
         event_type=signal.event_type,
         asked=settings.AI_MODELS,
         quorum_pct=settings.JURY_QUORUM_PCT,
         voices=deliberation.get_voices(scope=_scope(signal, enrichment)),
         threshold=_threshold(terms),
     )
-    last = deliberation.latest_ruling(signal=signal)
+    last = story.rulings[-1] if story.rulings else None
     if ruling is None or (last is not None and last.decision == ruling.action):
-        return len(votes)
+        return
     _publish_ruling(
         signal,
         enrichment,
         ruling,
         terms=terms,
-        members=members,
+        members=story.members,
         revision=1 if last is None else last.revision + 1,
         now=now,
     )
-    return len(votes)
 
 
 def _publish_ruling(
@@ -324,7 +363,7 @@ def _publish_ruling(
     ruling: Ruling,
     *,
     terms: Terms | None,
-    members: list[Decision],
+    members: Sequence[Decision],
     revision: int,
     now: datetime,
 ) -> None:
@@ -345,7 +384,7 @@ def _publish_ruling(
         {"id": str(member.id), "model": member.model, "decision": member.decision}
         for member in members
     ]
-    decision = Decision.objects.create(
+    decision = Decision(
         **_common(signal, enrichment, advice, adjustments, now=now),
         model=JURY,
         revision=revision,
@@ -368,7 +407,7 @@ def _publish_ruling(
         },
         jury={**ruling.tally, "decisions": participants},
     )
-    pipeline.announce(MADE, decision=decision, signal=signal, enrichment=enrichment, now=now)
+    _make([(decision, enrichment)], now=now)
 
 
 def _threshold(terms: Terms | None) -> float | None:
@@ -444,22 +483,35 @@ def publish(*, now: datetime, limit: int) -> int | None:
     if not deliberation.has_unpublished() or is_paused(SwitchName.PUBLISHING):
         return None
     with transaction.atomic(), pipeline.trail():
-        counter = _head()
-        before = counter.head
-        waiting = deliberation.list_unpublished(limit=limit)
-        cancelled = deliberation.list_events_cancelled(
-            event_ids={decision.event_id for decision in waiting}
-        )
-        for decision in waiting:
-            if decision.event_id in cancelled:
-                decision.withheld = CANCELLED
-            else:
-                _number(decision, counter, now=now)
-        Decision.objects.bulk_update(waiting, ["seq", "published_at", "withheld"])
-        _enter_in_ledger([each for each in waiting if each.published_at], now=now)
-        anchors.reserve(upto=counter.head, at=now)
+        return _publish(now=now, limit=limit)
+
+
+def publish_made(times: Sequence[datetime]) -> None:
+    """Number decisions in the transaction that made them, and announce them once it commits.
+
+    Whatever waits goes with them, so that nothing that was made later comes out earlier.
+    """
+    if is_paused(SwitchName.PUBLISHING):
+        return
+    head = _publish(now=max(times), limit=settings.PUBLISH_BATCH)
+    if head is not None:
+        transaction.on_commit(partial(push.announce, head), robust=True)
+
+
+def _publish(*, now: datetime, limit: int) -> int | None:
+    counter = _head()
+    before = counter.head
+    waiting = deliberation.list_unpublished(limit=limit)
+    for decision in waiting:
+        _number(decision, counter, now=now)
+    update_each(waiting, fields=("seq", "published_at", "withheld"))
+    _enter_in_ledger([each for each in waiting if each.published_at], now=now)
+    anchors.reserve(upto=counter.head, at=now)
+    if counter.head > before:
         counter.save(update_fields=["head"])
-        _finish_publications(now=now, limit=limit)
+    _finish_publications(now=now, limit=limit)
+    if len(waiting) == limit:
+        queue.ring_after_commit(pipeline.PUBLISH)
     return counter.head if counter.head > before else None
 
 
@@ -470,6 +522,9 @@ def _head() -> PublicationHead:
 
 
 def _number(decision: Decision, counter: PublicationHead, *, now: datetime) -> None:
+    if getattr(decision, "signal_status") == SignalStatus.CANCELLED:  # noqa: B009  an annotation
+        decision.withheld = CANCELLED
+        return
     if decision.expires_at is not None and decision.expires_at < now:
         decision.withheld = EXPIRED
         return
@@ -494,10 +549,9 @@ def _enter_in_ledger(published: Sequence[Decision], *, now: datetime) -> None:
 
 def _finish_publications(*, now: datetime, limit: int) -> None:
     """Close the signals whose every decision is out."""
-    concluded = [signal.event_id for signal in deliberation.list_concluded(limit=limit)]
-    waiting = deliberation.list_events_unpublished(event_ids=concluded)
-    withheld = deliberation.list_events_withheld(event_ids=concluded)
+    concluded = signals_queries.hold_evaluated(limit=limit)
+    waiting, withheld = deliberation.list_not_out(event_ids=[row.event_id for row in concluded])
     for event_id in withheld - waiting:
         signals.expire(event_id=event_id, now=now)
-    out = [event_id for event_id in concluded if event_id not in waiting | withheld]
-    signals.mark_published(event_ids=out, now=now)
+    out = [signal for signal in concluded if signal.event_id not in waiting | withheld]
+    signals.mark_published(signals=out, now=now)

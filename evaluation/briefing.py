@@ -7,7 +7,7 @@ of it, without a call.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -66,17 +66,22 @@ def brief(
         for key, assignment in briefed.items()
         if assignment.evaluation.model in known and assignment.refusal is None
     }
-    authoring.mark_used(prompts=prompts.given(asked.values()), now=now)
+    authoring.mark_used(prompts=prompts.first_used(asked.values()), now=now)
     return briefed | _paid_for(asked, known, now=now)
 
 
 class _Prompts:
-    """The stored prompts that a batch uses, each read once, and its sources' base rates."""
+    """The stored prompts that a batch uses: each is read once, and rendered once for a case.
+
+    ``rates`` are the base rates of the batch's sources.
+    """
 
     def __init__(self, *, rates: Mapping[tuple[str, str], BaseRate]) -> None:
         self._rates = rates
         self._rows: dict[tuple[str, int | None], PromptVersion | None] = {}
         self._texts: dict[tuple[str, int], PromptText] = {}
+        self._fresh: set[tuple[str, int]] = set()
+        self._rendered: dict[tuple[object, ...], Rendered] = {}
 
     def text_for(self, evaluation: Evaluation) -> PromptText | str:
         """Return the prompt of one evaluation, or in one sentence why there is none."""
@@ -92,6 +97,8 @@ class _Prompts:
             which = "active version" if version is None else f"version {version}"
             return f"there is no {which} of the prompt {name!r}"
         text = self._texts[row.name, row.version] = text_of(row)
+        if row.used_at is None:
+            self._fresh.add((row.name, row.version))
         return text
 
     def base_rate_for(self, assignment: Assignment) -> BaseRate | None:
@@ -104,14 +111,26 @@ class _Prompts:
             return None
         return self._rates.get((signal.source, signal.event_type))
 
-    def given(self, assignments: Iterable[Assignment]) -> list[PromptText]:
-        """Return the prompts that these assignments carry."""
+    def render(self, text: PromptText, assignment: Assignment) -> Rendered:
+        """Return the prompt for a case; models that are asked about one case share it."""
+        case = assignment.case
+        rate, payload = self.base_rate_for(assignment), assignment.enrichment.payload_sha256
+        key = (text.name, text.version, case.event_id, payload, rate)
+        if key not in self._rendered:
+            self._rendered[key] = render(text, case=case, base_rate=rate)
+        return self._rendered[key]
+
+    def first_used(self, assignments: Iterable[Assignment]) -> list[PromptText]:
+        """Return those of the prompts that these carry which no model was ever given.
+
+        What a model was given once the database refuses to change, so it is what was read.
+        """
         shown = {
             (prompt.name, prompt.version)
             for prompt in (assignment.case.prompt for assignment in assignments)
             if prompt is not None
         }
-        return [self._texts[key] for key in sorted(shown)]
+        return [self._texts[key] for key in sorted(shown & self._fresh)]
 
 
 def _is_of_now(assignment: Assignment) -> bool:
@@ -170,8 +189,7 @@ def _admitted(
     if refusal is not None:
         return _refused(assignment, refusal.status, refusal.reason)
     try:
-        rate = prompts.base_rate_for(assignment)
-        rendered = render(prompt, case=assignment.case, base_rate=rate)
+        rendered = prompts.render(prompt, assignment)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         reason = f"the frozen case cannot be shown to a model: {error}"
         return _refused(assignment, AttemptStatus.STALE_INPUT, reason)
@@ -188,7 +206,7 @@ def _paid_for(
     """
     if settings.LLM_RECORDING == REPLAY:
         return dict(asked)
-    by_model: dict[str, list[tuple[UUID, Decimal]]] = {}
+    wanted: list[tuple[UUID, Decimal]] = []
     refused: Briefed = {}
     for key, assignment in asked.items():
         if assignment.evaluation.reserved_usd is not None:
@@ -199,33 +217,29 @@ def _paid_for(
             reason = f"may cost {amount} USD; LLM_BUDGET_USD_PER_DECISION is {most}"
             refused[key] = _refused(assignment, AttemptStatus.OVER_BUDGET, reason)
         elif amount is not None:
-            by_model.setdefault(assignment.evaluation.model, []).append((key, amount))
-    if by_model:
-        refused |= _reserved(asked, by_model, now=now)
+            wanted.append((key, amount))
+    if wanted:
+        refused |= _reserved(asked, wanted, now=now)
     return dict(asked) | refused
 
 
 def _reserved(
-    asked: Mapping[UUID, Assignment],
-    by_model: Mapping[str, list[tuple[UUID, Decimal]]],
-    *,
-    now: datetime,
+    asked: Mapping[UUID, Assignment], wanted: Sequence[tuple[UUID, Decimal]], *, now: datetime
 ) -> Briefed:
     refused: Briefed = {}
     held: list[Evaluation] = []
     limit = settings.LLM_BUDGET_USD_PER_DAY
+    amounts = [(asked[key].evaluation.model, amount) for key, amount in wanted]
     with transaction.atomic():
-        for model, wanted in sorted(by_model.items()):
-            amounts = [amount for _, amount in wanted]
-            granted = spending.reserve(model=model, amounts=amounts, day=now.date(), limit=limit)
-            for (key, amount), is_granted in zip(wanted, granted, strict=True):
-                evaluation = asked[key].evaluation
-                if is_granted:
-                    evaluation.reserved_usd, evaluation.reserved_on = amount, now.date()
-                    held.append(evaluation)
-                else:
-                    reason = f"{amount} USD more would exceed LLM_BUDGET_USD_PER_DAY of {limit}"
-                    refused[key] = _refused(asked[key], AttemptStatus.OVER_BUDGET, reason)
+        granted = spending.reserve(asked=amounts, day=now.date(), limit=limit)
+        for (key, amount), is_granted in zip(wanted, granted, strict=True):
+            evaluation = asked[key].evaluation
+            if is_granted:
+                evaluation.reserved_usd, evaluation.reserved_on = amount, now.date()
+                held.append(evaluation)
+            else:
+                reason = f"{amount} USD more would exceed LLM_BUDGET_USD_PER_DAY of {limit}"
+                refused[key] = _refused(asked[key], AttemptStatus.OVER_BUDGET, reason)
         spending.hold(held)
     return refused
 

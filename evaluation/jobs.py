@@ -19,6 +19,11 @@ def load(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
     return services.prepare(ids=ids, now=datetime.now(UTC))
 
 
+def equip(given: Mapping[UUID, Assignment]) -> Mapping[UUID, Assignment]:
+    """Return cases that were handed over, each with what its model needs."""
+    return services.equip(assignments=given, now=datetime.now(UTC))
+
+
 async def perform(assignment: Assignment) -> Result:
     """Ask one model about one case."""
     return Done(await services.ask(assignment))
@@ -28,7 +33,10 @@ EVALUATE = Stage(
     name=services.STAGE,
     load=load,
     perform=perform,
+    equip=equip,
     settle=services.record_opinion,
+    settle_many=services.record_opinions,
+    warm=services.warm_up,
     late=services.record_late,
     close=services.hang_up,
     give_up=services.fail_evaluation,

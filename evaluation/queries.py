@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -44,6 +45,16 @@ class Assignment:
     case: Case
     prices: tuple[Price, ...] = ()
     refusal: Opinion | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One finished evaluation, with its last call and the tokens of all of them."""
+
+    evaluation: Evaluation
+    enrichment: Enrichment
+    attempt: Attempt | None = None
+    tokens: int | None = None
 
 
 def list_assignments(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
@@ -90,6 +101,15 @@ def case_of(signal: Signal, enrichment: Enrichment) -> Case:
         facts=enrichment.facts,
         constraints=enrichment.constraints,
         as_of=enrichment.as_of,
+    )
+
+
+def as_stored(case: Case) -> Case:
+    """Return a case that was just frozen as it will be read back."""
+    return replace(
+        case,
+        facts=json.loads(json.dumps(case.facts)),
+        constraints=json.loads(json.dumps(case.constraints)),
     )
 
 
@@ -269,11 +289,11 @@ def count_attempts(*, evaluation: Evaluation) -> tuple[int, Decimal]:
     return found["latest"] or 0, found["paid"] or Decimal(0)
 
 
-def total_tokens(*, evaluation: Evaluation) -> int | None:
-    """Return the tokens of all calls of an evaluation; None if no call tells of any."""
+def count_tokens(*, evaluation: Evaluation) -> tuple[int | None, int | None]:
+    """Return the tokens read and written by the calls that are written down."""
     rows = Attempt.objects.filter(evaluation=evaluation, tokens_in__isnull=False)
     total = rows.aggregate(read=Sum("tokens_in"), written=Sum("tokens_out"))
-    return None if total["read"] is None else total["read"] + (total["written"] or 0)
+    return total["read"], total["written"]
 
 
 def expected_cost(*, letters: Sequence[DeadLetter]) -> ExpectedCost:

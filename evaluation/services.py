@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -23,12 +23,23 @@ from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailabl
 from evaluation.evaluators.cassette import Cassette
 from evaluation.evaluators.vendor_policy import BadPolicy, VendorPolicy
 from evaluation.models import Attempt, Evaluation, SourceRating
-from evaluation.queries import Assignment, count_attempts, list_assignments, trace_of
+from evaluation.queries import (
+    Assignment,
+    Judged,
+    as_stored,
+    case_of,
+    count_attempts,
+    count_tokens,
+    list_assignments,
+    trace_of,
+)
 from evaluation.types import Attempt as AttemptMade
 from evaluation.types import AttemptStatus, EvaluationStatus, Opinion, SourceRate, Verdict
 from pipeline import services as pipeline
 from pipeline.models import DeadLetter, StageRun
 from pipeline.plugins import build_plugins
+from pipeline.stage import Finished
+from pipeline.statements import update_each
 from pipeline.types import Claim, GiveUp
 from signals import services as signals
 from signals.models import Signal
@@ -36,6 +47,18 @@ from signals.types import SignalStatus
 
 STAGE = "evaluate"
 OFF = "off"
+CLOSING = (
+    "status",
+    "outcome",
+    "reason",
+    "verdict",
+    "model_version",
+    "latency_ms",
+    "cost_usd",
+    "grounding_score",
+    "ungrounded",
+    "finished_at",
+)
 GRACE_S = 1.0
 """What a language model has beyond its own deadline, so that its attempts are not cut off."""
 
@@ -70,30 +93,54 @@ def _under_policy(plug: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def request_evaluations(*, signal: Signal, enrichment: Enrichment, now: datetime) -> None:
-    """Open one piece of work per model; they run beside one another."""
-    del enrichment
+    """Open one piece of work per model; they run beside one another.
+
+    The case is at hand, so the worker that froze it may put it to the models at once.
+    """
     rows = [
         Evaluation(signal=signal, run=signal.run, model=name, created_at=now)
         for name in settings.AI_MODELS
     ]
     Evaluation.objects.bulk_create(rows)
-    pipeline.open_runs(_opening(row, run=signal.run) for row in rows)
+    case = as_stored(case_of(signal, enrichment))
+    pipeline.open_runs(
+        _opening(
+            row,
+            run=signal.run,
+            given=Assignment(evaluation=row, enrichment=enrichment, case=case),
+        )
+        for row in rows
+    )
     pipeline.announce("evaluations.requested", signal=signal, now=now)
 
 
-def _opening(evaluation: Evaluation, *, run: int) -> pipeline.Opening:
+def _opening(
+    evaluation: Evaluation, *, run: int, given: Assignment | None = None
+) -> pipeline.Opening:
     return pipeline.Opening(
         stage=STAGE,
         subject=evaluation.id,
         trace=trace_of(evaluation),
         run=run,
         attempts_max=settings.LEASE_LOSSES_MAX,
+        given=given,
     )
 
 
 def prepare(*, ids: Sequence[UUID], now: datetime) -> Mapping[UUID, Assignment]:
     """Return the cases that wait for a verdict, with what language models need to be asked."""
-    return brief(list_assignments(ids), evaluators=evaluators(), now=now)
+    return equip(assignments=list_assignments(ids), now=now)
+
+
+def equip(*, assignments: Mapping[UUID, Assignment], now: datetime) -> Mapping[UUID, Assignment]:
+    """Return these cases with what language models need to be asked about them."""
+    return brief(assignments, evaluators=evaluators(), now=now)
+
+
+def warm_up() -> None:
+    """Load what the first question to each vendor would otherwise wait for."""
+    for evaluator in evaluators().values():
+        evaluator.warm_up()
 
 
 async def ask(assignment: Assignment) -> Opinion:
@@ -163,11 +210,53 @@ def _abstention(status: AttemptStatus, reason: str, attempts: list[AttemptMade])
 
 
 def record_opinion(claim: Claim, assignment: Assignment, opinion: Opinion, now: datetime) -> None:
-    """Write down a model's verdict or abstention and let the decision follow from it.
+    """Write down a model's verdict or abstention and let the decision follow from it."""
+    _record([_Answer(claim, assignment, opinion)], now=now)
 
-    From a case that is only judged again no decision follows.
-    """
-    evaluation = assignment.evaluation
+
+def record_opinions(batch: Sequence[Finished], now: datetime) -> None:
+    """Write down what several models made of their cases, with one statement for each table."""
+    _record([_Answer(item.claim, item.work, item.value) for item in batch], now=now)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What one model made of one case, and the rows of its calls."""
+
+    claim: Claim
+    assignment: Assignment
+    opinion: Opinion
+    calls: list[Attempt] = field(default_factory=list)
+    tokens: int | None = None
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return self.assignment.evaluation
+
+
+def _record(answers: Sequence[_Answer], *, now: datetime) -> None:
+    """Write answers down and let decisions follow; none does from a case judged again."""
+    for answer in answers:
+        _conclude(answer, now=now)
+    Attempt.objects.bulk_create([call for answer in answers for call in answer.calls])
+    update_each([answer.evaluation for answer in answers], fields=CLOSING)
+    judged = [
+        Judged(
+            evaluation=answer.evaluation,
+            enrichment=answer.assignment.enrichment,
+            attempt=answer.calls[-1] if answer.calls else None,
+            tokens=answer.tokens,
+        )
+        for answer in answers
+    ]
+    for answer in answers:
+        _note(answer.evaluation, actor=f"attempt {answer.claim.attempts}", now=now)
+    _tell(judged, now=now)
+
+
+def _conclude(answer: _Answer, *, now: datetime) -> None:
+    """Fill in what became of an evaluation, and its calls; nothing is written yet."""
+    evaluation, opinion = answer.evaluation, answer.opinion
     evaluation.status = (
         EvaluationStatus.ABSTAINED if opinion.verdict is None else EvaluationStatus.DECIDED
     )
@@ -176,16 +265,20 @@ def record_opinion(claim: Claim, assignment: Assignment, opinion: Opinion, now: 
     evaluation.verdict = None if opinion.verdict is None else _verdict_json(opinion.verdict)
     evaluation.model_version = _version(evaluation.model, opinion)
     evaluation.latency_ms = sum(attempt.latency_ms for attempt in opinion.attempts)
-    _check_grounds(evaluation, assignment, opinion.verdict)
-    attempts = _record_attempts(assignment, opinion, is_first=claim.attempts == 1, now=now)
-    _close(evaluation, now=now)
-    _tell(
-        evaluation,
-        enrichment=assignment.enrichment,
-        attempt=attempts[-1] if attempts else None,
-        actor=f"attempt {claim.attempts}",
-        now=now,
-    )
+    evaluation.finished_at = now
+    _check_grounds(evaluation, answer.assignment, opinion.verdict)
+    is_first = answer.claim.attempts == 1
+    answer.calls = _calls(answer.assignment, opinion, is_first=is_first, now=now)
+    answer.tokens = _tokens(answer, is_first=is_first)
+
+
+def _tokens(answer: _Answer, *, is_first: bool) -> int | None:
+    """Return the tokens of all calls of an evaluation; None if no call tells of any."""
+    told = [(call.tokens_in, call.tokens_out) for call in answer.calls]
+    if not is_first and answer.calls:
+        told.append(count_tokens(evaluation=answer.evaluation))
+    known = [(read, written or 0) for read, written in told if read is not None]
+    return sum(read + written for read, written in known) if known else None
 
 
 def record_late(claim: Claim, assignment: Assignment, opinion: Opinion, now: datetime) -> None:
@@ -195,7 +288,8 @@ def record_late(claim: Claim, assignment: Assignment, opinion: Opinion, now: dat
     """
     del claim
     if opinion.attempts:
-        _record_attempts(assignment, opinion, is_first=False, now=now)
+        calls = _calls(assignment, opinion, is_first=False, now=now)
+        Attempt.objects.bulk_create(calls)
         Evaluation.objects.filter(id=assignment.evaluation.id).update(
             cost_usd=assignment.evaluation.cost_usd
         )
@@ -220,10 +314,10 @@ def _check_grounds(evaluation: Evaluation, assignment: Assignment, verdict: Verd
         evaluation.ungrounded = list(grounds.unmatched)
 
 
-def _record_attempts(
+def _calls(
     assignment: Assignment, opinion: Opinion, *, is_first: bool, now: datetime
 ) -> list[Attempt]:
-    """Write down every call with its cost, and let accounts and health follow from them.
+    """Return a row for every call with its cost, and let accounts and health follow from them.
 
     Somebody else may have written calls of the same evaluation, unless it ``is_first``.
     """
@@ -239,7 +333,6 @@ def _record_attempts(
             zip(opinion.attempts, costs, strict=True), start=before + 1
         )
     ]
-    Attempt.objects.bulk_create(attempts)
     paid = spending.total(opinion.attempts, costs)
     evaluation.cost_usd = paid_before + paid if paid is not None else paid_before or None
     if assignment.case.prompt is not None:
@@ -300,10 +393,12 @@ def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
     evaluation.status = EvaluationStatus.ABSTAINED
     evaluation.outcome = AttemptStatus.FAULT
     evaluation.reason = failure.reason
+    evaluation.finished_at = now
     _forfeit([evaluation], now=now)
-    _close(evaluation, now=now)
+    evaluation.save(update_fields=CLOSING)
     enrichment = Enrichment.objects.get(event_id=evaluation.signal.event_id, run=evaluation.run)
-    _tell(evaluation, enrichment=enrichment, attempt=None, actor="lens", now=now)
+    _note(evaluation, actor="lens", now=now)
+    _tell([Judged(evaluation=evaluation, enrichment=enrichment)], now=now)
 
 
 def note_base_rates(*, rates: Sequence[SourceRate], now: datetime) -> None:
@@ -344,36 +439,12 @@ def reopen(*, letter: DeadLetter, now: datetime) -> None:
     ):
         return
     evaluation.status, evaluation.outcome, evaluation.reason = EvaluationStatus.PENDING, "", ""
-    _close(evaluation, now=None)
+    evaluation.finished_at = None
+    evaluation.save(update_fields=CLOSING)
     pipeline.open_runs([_opening(evaluation, run=letter.run + 1)])
 
 
-def _close(evaluation: Evaluation, *, now: datetime | None) -> None:
-    evaluation.finished_at = now
-    evaluation.save(
-        update_fields=[
-            "status",
-            "outcome",
-            "reason",
-            "verdict",
-            "model_version",
-            "latency_ms",
-            "cost_usd",
-            "grounding_score",
-            "ungrounded",
-            "finished_at",
-        ]
-    )
-
-
-def _tell(
-    evaluation: Evaluation,
-    *,
-    enrichment: Enrichment,
-    attempt: Attempt | None,
-    actor: str,
-    now: datetime,
-) -> None:
+def _note(evaluation: Evaluation, *, actor: str, now: datetime) -> None:
     pipeline.record(
         trace=trace_of(evaluation),
         verb="MODEL_DONE",
@@ -385,17 +456,17 @@ def _tell(
         latency_ms=round(evaluation.latency_ms or 0.0, 3),
         **({"reason": evaluation.reason} if evaluation.reason else {}),
     )
-    if evaluation.rerun_id is not None:
-        pipeline.settle_letters(traces=[evaluation.id], end=evaluation.status, at=now)
-        return
-    pipeline.announce(
-        "evaluation.finished",
-        signal=evaluation.signal,
-        evaluation=evaluation,
-        enrichment=enrichment,
-        attempt=attempt,
-        now=now,
-    )
+
+
+def _tell(judged: Sequence[Judged], *, now: datetime) -> None:
+    """Let decisions follow from what was judged live; what was judged again ends here."""
+    live = [each for each in judged if each.evaluation.rerun_id is None]
+    for each in judged:
+        if each.evaluation.rerun_id is not None:
+            again = each.evaluation
+            pipeline.settle_letters(traces=[again.id], end=again.status, at=now)
+    if live:
+        pipeline.announce("evaluations.finished", judged=live, now=now)
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, object]:
@@ -404,4 +475,4 @@ def _verdict_json(verdict: Verdict) -> dict[str, object]:
 
 def _columns(value: Verdict | AttemptMade) -> dict[str, Any]:
     """Return the fields of a value, uncopied."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    return {each.name: getattr(value, each.name) for each in fields(value)}

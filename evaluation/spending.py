@@ -6,16 +6,18 @@ row of ``*`` stands for all models together and carries the limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_UP, Decimal
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
 
 from evaluation.models import Evaluation, Price, Spend
 from evaluation.types import ALL_MODELS, Attempt, AttemptStatus
+from pipeline.statements import run_each, stored, update_each
 
 EXACT = Decimal("0.0000000001")
 PER_MILLION = Decimal(1_000_000)
@@ -34,6 +36,12 @@ UNBILLED = frozenset(
     }
 )
 """The vendor refused the call, so it did no work that it could bill."""
+
+ENTER = """
+UPDATE evaluation_spend
+SET reserved_usd = reserved_usd + %s, spent_usd = spent_usd + %s, calls = calls + %s
+WHERE day = %s AND model = %s
+"""
 
 Prices = Sequence[Price]
 
@@ -117,24 +125,24 @@ def payable(
 
 
 def reserve(
-    *, model: str, amounts: Sequence[Decimal], day: date, limit: Decimal | None
+    *, asked: Sequence[tuple[str, Decimal]], day: date, limit: Decimal | None
 ) -> list[bool]:
-    """Reserve amounts for calls of one model; say of each whether the day's limit allowed it.
+    """Reserve amounts for calls of models; say of each whether the day's limit allowed it.
 
     All together if they fit, else one by one, so that what does fit is not refused.
     """
-    if not amounts:
+    if not asked:
         return []
-    _open_accounts(model=model, day=day)
-    if _reserve(model=model, amount=sum(amounts, NOTHING), day=day, limit=limit):
-        return [True] * len(amounts)
-    if len(amounts) == 1:
+    _open_accounts(day, {model for model, _ in asked})
+    if _reserve(asked, day=day, limit=limit):
+        return [True] * len(asked)
+    if len(asked) == 1:
         return [False]
-    return [_reserve(model=model, amount=each, day=day, limit=limit) for each in amounts]
+    return [_reserve([each], day=day, limit=limit) for each in asked]
 
 
-def _open_accounts(*, model: str, day: date) -> None:
-    names = {ALL_MODELS, model}
+def _open_accounts(day: date, models: Collection[str]) -> None:
+    names = {ALL_MODELS, *models}
     there = Spend.objects.filter(day=day, model__in=names).values_list("model", flat=True)
     missing = sorted(names - set(there))
     if missing:
@@ -142,22 +150,54 @@ def _open_accounts(*, model: str, day: date) -> None:
         Spend.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def _reserve(*, model: str, amount: Decimal, day: date, limit: Decimal | None) -> bool:
+def _reserve(asked: Sequence[tuple[str, Decimal]], *, day: date, limit: Decimal | None) -> bool:
     """Add to what is reserved if the limit still allows it: one conditional update decides."""
+    amount = sum((each for _, each in asked), NOTHING)
     together = Spend.objects.filter(day=day, model=ALL_MODELS)
     if limit is not None:
         room = limit - amount
         together = together.annotate(held=F("reserved_usd") + F("spent_usd")).filter(held__lte=room)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         if not together.update(reserved_usd=F("reserved_usd") + amount):
             return False
-        Spend.objects.filter(day=day, model=model).update(reserved_usd=F("reserved_usd") + amount)
+        by_model: dict[str, Decimal] = {}
+        for model, each in asked:
+            by_model[model] = by_model.get(model, NOTHING) + each
+        _enter([_Entry(day, model, by_model[model]) for model in sorted(by_model)])
     return True
 
 
-def hold(evaluations: Iterable[Evaluation]) -> None:
+def hold(evaluations: Sequence[Evaluation]) -> None:
     """Write reservations down on their evaluations, so that a lost worker's are found again."""
-    Evaluation.objects.bulk_update(list(evaluations), ["reserved_usd", "reserved_on"])
+    update_each(evaluations, fields=("reserved_usd", "reserved_on"))
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What changes on one account."""
+
+    day: date
+    model: str
+    reserved_usd: Decimal = NOTHING
+    spent_usd: Decimal = NOTHING
+    calls: int = 0
+
+
+def _enter(entries: Sequence[_Entry]) -> None:
+    """Add to accounts that exist, in the order given."""
+    run_each(
+        ENTER,
+        [
+            [
+                stored(Spend, "reserved_usd", entry.reserved_usd),
+                stored(Spend, "spent_usd", entry.spent_usd),
+                entry.calls,
+                stored(Spend, "day", entry.day),
+                entry.model,
+            ]
+            for entry in entries
+        ],
+    )
 
 
 def settle(bills: Sequence[Bill]) -> None:
@@ -165,54 +205,50 @@ def settle(bills: Sequence[Bill]) -> None:
 
     The rows of the accounts are taken in one order, for several workers settle at once.
     """
-    totals: dict[tuple[date, str], list[Decimal]] = {}
-    calls: dict[tuple[date, str], int] = {}
+    entries: dict[tuple[date, str], _Entry] = {}
+    taken = _taken_off([bill.evaluation for bill in bills])
     for bill in bills:
-        returned = _taken_off(bill.evaluation)
+        returned = taken.get(bill.evaluation.id)
         for name in (ALL_MODELS, bill.model):
             if returned is not None:
-                given_back, day = returned
-                _add(totals, (day, name), -given_back, NOTHING)
-            _add(totals, (bill.day, name), NOTHING, bill.spent_usd)
-            calls[bill.day, name] = calls.get((bill.day, name), 0) + bill.calls
-    for day, name in sorted(totals):
-        reserved, spent = totals[day, name]
-        count = calls.get((day, name), 0)
-        if reserved or spent or count:
-            _open_accounts(model=name, day=day)
-            Spend.objects.filter(day=day, model=name).update(
-                reserved_usd=F("reserved_usd") + reserved,
-                spent_usd=F("spent_usd") + spent,
-                calls=F("calls") + count,
-            )
+                amount, day = returned
+                _entry(entries, day, name).reserved_usd -= amount
+            entry = _entry(entries, bill.day, name)
+            entry.spent_usd += bill.spent_usd
+            entry.calls += bill.calls
+    changed = [
+        entries[key]
+        for key in sorted(entries)
+        if entries[key].reserved_usd or entries[key].spent_usd or entries[key].calls
+    ]
+    for each in sorted({entry.day for entry in changed}):
+        _open_accounts(each, {entry.model for entry in changed if entry.day == each})
+    _enter(changed)
+
+
+def _entry(entries: dict[tuple[date, str], _Entry], day: date, model: str) -> _Entry:
+    return entries.setdefault((day, model), _Entry(day, model))
 
 
 def charge(*, model: str, amount: Decimal, calls: int, day: date) -> None:
     """Count what was paid without a reservation."""
-    _open_accounts(model=model, day=day)
-    for name in (ALL_MODELS, model):
-        row = Spend.objects.filter(day=day, model=name)
-        row.update(spent_usd=F("spent_usd") + amount, calls=F("calls") + calls)
+    _open_accounts(day, {model})
+    _enter([_Entry(day, name, NOTHING, amount, calls) for name in (ALL_MODELS, model)])
 
 
-def _add(
-    totals: dict[tuple[date, str], list[Decimal]],
-    account: tuple[date, str],
-    reserved: Decimal,
-    spent: Decimal,
-) -> None:
-    held = totals.setdefault(account, [NOTHING, NOTHING])
-    held[0] += reserved
-    held[1] += spent
-
-
-def _taken_off(evaluation: Evaluation) -> tuple[Decimal, date] | None:
-    """Take a reservation off its evaluation; None if there is none or somebody else was first."""
-    amount, day = evaluation.reserved_usd, evaluation.reserved_on
-    if amount is None or day is None:
-        return None
-    held = Evaluation.objects.filter(id=evaluation.id, reserved_usd__isnull=False)
-    return (amount, day) if held.update(reserved_usd=None, reserved_on=None) else None
+def _taken_off(evaluations: Sequence[Evaluation]) -> dict[UUID, tuple[Decimal, date]]:
+    """Take reservations off their evaluations; those that somebody else took off are left out."""
+    reserving = {
+        row.id: (row.reserved_usd, row.reserved_on)
+        for row in evaluations
+        if row.reserved_usd is not None and row.reserved_on is not None
+    }
+    if not reserving:
+        return {}
+    rows = Evaluation.objects.filter(id__in=reserving, reserved_usd__isnull=False)
+    held = list(rows.select_for_update().order_by("id").values_list("id", flat=True))
+    Evaluation.objects.filter(id__in=held).update(reserved_usd=None, reserved_on=None)
+    return {each: reserving[each] for each in held}
 
 
 def spent_on(day: date) -> Mapping[str, Spend]:

@@ -15,7 +15,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
         "outcomes.services.ask_about_signal",
     ),
     "evaluations.requested": ("decisions.services.summon_jury",),
-    "evaluation.finished": ("decisions.services.decide",),
+    "evaluations.finished": ("decisions.services.decide",),
     "decision.made": ("outcomes.services.ask_about_decision",),
     "signal.closed": (
         "evaluation.services.skip_open_evaluations",

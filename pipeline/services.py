@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -17,19 +17,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import (
-    Case,
-    DateTimeField,
-    ExpressionWrapper,
-    F,
-    IntegerField,
-    QuerySet,
-    When,
-)
+from django.db.models import DateTimeField, ExpressionWrapper, F, QuerySet
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
-from pipeline import queue
+from pipeline import queue, statements
 from pipeline.logs import without_secrets
 from pipeline.metrics import count_rare
 from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
@@ -74,7 +66,11 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A unit of work to open; ``due_at`` None means at once."""
+    """A unit of work to open; ``due_at`` None means at once.
+
+    ``given`` is what the work needs, where whoever opens it has it at hand: then a worker with
+    room for it takes it up in the same stroke. Its subject must be new.
+    """
 
     stage: str
     subject: UUID
@@ -82,26 +78,94 @@ class Opening:
     attempts_max: int
     run: int = 1
     due_at: datetime | None = None
+    given: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Reception:
+    """What a worker has room for while it settles, and what it thereby takes up itself."""
+
+    worker: str
+    room: dict[str, int]
+    taken: list[tuple[Claim, Any]] = field(default_factory=list)
+    leaves_some: bool = False
+
+    def takes(self, opening: Opening) -> bool:
+        """Say whether this opening is taken up at once, and count it."""
+        if opening.given is None or opening.due_at is not None or not self.room.get(opening.stage):
+            return False
+        self.room[opening.stage] -= 1
+        return True
 
 
 def open_runs(openings: Iterable[Opening]) -> None:
     """Open units of work and ring for workers when the transaction commits.
 
-    Opening the same stage, subject and run twice is harmless: the first stays.
+    Opening the same stage, subject and run twice is harmless: the first stays. What the worker
+    whose transaction this is has room for, it holds from the start: nobody is rung for it.
     """
-    rows = [
-        StageRun(
-            stage=opening.stage,
-            subject=opening.subject,
-            trace=opening.trace,
-            run=opening.run,
-            attempts_max=opening.attempts_max,
-            **({"next_at": opening.due_at} if opening.due_at else {}),
+    reception: Reception | None = getattr(_open, "reception", None)
+    rows: dict[bool, list[tuple[Opening, StageRun]]] = {True: [], False: []}
+    for opening in openings:
+        is_taken = reception is not None and reception.takes(opening)
+        rows[is_taken].append((opening, _run_of(opening)))
+    if reception is not None and rows[True]:
+        _open_held(rows[True], reception)
+    left = [row for _, row in rows[False]]
+    StageRun.objects.bulk_create(left, ignore_conflicts=True)
+    if any(opening.due_at is None for opening, _ in rows[False]):
+        queue.ring_after_commit(WORK)
+        if reception is not None:
+            reception.leaves_some = True
+
+
+def _run_of(opening: Opening) -> StageRun:
+    return StageRun(
+        stage=opening.stage,
+        subject=opening.subject,
+        trace=opening.trace,
+        run=opening.run,
+        attempts_max=opening.attempts_max,
+        **({"next_at": opening.due_at} if opening.due_at else {}),
+    )
+
+
+def _open_held(taken: Sequence[tuple[Opening, StageRun]], reception: Reception) -> None:
+    """Open work that its worker claims with the same statement."""
+    for _, row in taken:
+        row.status, row.token, row.attempts = RunStatus.RUNNING, 1, 1
+        row.lease_until, row.claimed_at = _from_now(_lease()), Now()
+        row.worker = reception.worker
+    StageRun.objects.bulk_create([row for _, row in taken])
+    reception.taken += [
+        (
+            Claim(
+                id=row.id,
+                stage=row.stage,
+                subject=row.subject,
+                trace=row.trace,
+                run=row.run,
+                token=1,
+                attempts=1,
+            ),
+            opening.given,
         )
-        for opening in openings
+        for opening, row in taken
     ]
-    StageRun.objects.bulk_create(rows, ignore_conflicts=True)
-    queue.ring_after_commit(WORK)
+
+
+@contextmanager
+def receiving(reception: Reception) -> Iterator[None]:
+    """Let work that is opened meanwhile be taken up by the worker whose transaction this is."""
+    room, is_whole = dict(reception.room), False
+    _open.reception = reception
+    try:
+        yield
+        is_whole = True
+    finally:
+        _open.reception = None
+        if not is_whole:
+            reception.room, reception.taken = room, []
 
 
 def record(
@@ -191,8 +255,9 @@ def trail() -> Iterator[None]:
     _open.lines, _open.items = [], {}
     try:
         yield
-        for work in sorted(_open.items, key=lambda work: str(work.__qualname__)):
-            work(_open.items[work])
+        while _open.items:  # work may hand on work
+            work = min(_open.items, key=lambda each: str(each.__qualname__))
+            work(_open.items.pop(work))
         AuditEvent.objects.bulk_create(_open.lines)
         _log_after_commit(_open.lines)
     finally:
@@ -239,41 +304,26 @@ def claim(*, stage: Wanted, limit: int, worker: str, suspects: bool = False) -> 
         due = StageRun.objects.due(losses_max=losses_max).suspect(losses_max=losses_max)
     else:
         due = StageRun.objects.due(losses_max=losses_max - 1)
+    chosen = due.filter(stage=stage.name).order_by("next_at", "id").values("id")
     with transaction.atomic():
-        ids = list(
-            due.filter(stage=stage.name)
-            .select_for_update(skip_locked=True)
-            .order_by("next_at", "id")
-            .values_list("id", flat=True)[:limit]
-        )
-        if not ids:
-            return []
-        StageRun.objects.filter(id__in=ids).update(
-            losses=Case(
-                When(status=RunStatus.RUNNING, then=F("losses") + 1),
-                default=F("losses"),
-                output_field=IntegerField(),
-            ),
-            status=RunStatus.RUNNING,
-            token=F("token") + 1,
-            attempts=F("attempts") + 1,
-            lease_until=_from_now(_lease()),
-            claimed_at=Now(),
+        rows = statements.take(
+            due=chosen.select_for_update(skip_locked=True)[:limit],
+            lease_s=settings.LEASE_MS / 1000,
             worker=worker,
         )
-        rows = StageRun.objects.filter(id__in=ids).order_by("next_at", "id")
-        return [_claim(row) for row in rows]
+    return [_claim(row) for row in sorted(rows, key=lambda row: (row[-1], row[0]))]
 
 
-def _claim(row: StageRun) -> Claim:
+def _claim(row: tuple[Any, ...]) -> Claim:
+    run_id, stage, subject, trace, run, token, attempts, _ = row
     return Claim(
-        id=row.id,
-        stage=row.stage,
-        subject=row.subject,
-        trace=row.trace,
-        run=row.run,
-        token=row.token,
-        attempts=row.attempts,
+        id=run_id,
+        stage=stage,
+        subject=subject if isinstance(subject, UUID) else UUID(subject),
+        trace=trace if isinstance(trace, UUID) else UUID(trace),
+        run=run,
+        token=token,
+        attempts=attempts,
     )
 
 
@@ -296,11 +346,12 @@ def hold(claims: Sequence[Claim]) -> set[int]:
     return {run_id for run_id, token in found if tokens[run_id] == token}
 
 
-def finish_all(claims: Sequence[Claim]) -> None:
-    """Mark work as done whose rows are held."""
-    StageRun.objects.filter(id__in=[claim.id for claim in claims]).update(
-        status=RunStatus.DONE, finished_at=Now(), lease_until=None, code="", reason=""
-    )
+def finish_all(claims: Sequence[Claim]) -> set[int]:
+    """Mark work as done that is still held, and return the ids of which that is true.
+
+    The rows are locked until the commit, so nobody else can end or take over the work meanwhile.
+    """
+    return statements.end([(claim.id, claim.token) for claim in claims])
 
 
 def finish(
@@ -465,9 +516,9 @@ def settle_letters(*, traces: Sequence[UUID], end: str, at: datetime) -> None:
     )
 
 
-def skip_runs(*, trace: UUID, reason: str, stages: Sequence[str] | None = None) -> None:
-    """Close the unfinished work of one signal; whoever still holds some writes nothing more."""
-    rows = StageRun.objects.unfinished().filter(trace=trace)
+def skip_runs(*, traces: Sequence[UUID], reason: str, stages: Sequence[str] | None = None) -> None:
+    """Close the unfinished work of signals; whoever still holds some writes nothing more."""
+    rows = StageRun.objects.unfinished().filter(trace__in=traces)
     if stages is not None:
         rows = rows.filter(stage__in=stages)
     rows.update(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -35,11 +36,13 @@ class Stage:
     """One kind of work: how to load it, do it, write it down, and what its failure means.
 
     ``load`` maps subjects to their inputs (database, batch); a subject it leaves out has nothing
-    left to do. ``perform`` may wait on the network and must not touch the database. ``settle``
-    and ``give_up`` run inside the transaction that closes the work. ``late`` is told of work that
-    was done after it had been taken over or closed; its result may be counted but not used.
-    ``close`` is awaited when the event loop has no more of the stage's work. ``switch`` names what
-    operators pause to have none of it taken up.
+    left to do. ``equip`` does the same for work that its opener handed over with what it needs.
+    ``perform`` may wait on the network and must not touch the database. ``settle`` (or, for a
+    whole batch, ``settle_many``) and ``give_up`` run inside the transaction that closes the work.
+    ``late`` is told of work that was done after it had been taken over or closed; its result may
+    be counted but not used. ``warm`` is called once before the first work, in a thread of its
+    own. ``close`` is awaited when the event loop has no more of the stage's work. ``switch`` names
+    what operators pause to have none of it taken up.
     """
 
     name: str
@@ -50,7 +53,10 @@ class Stage:
     deadline_s: float
     concurrency: int
     attempts_max: int
+    settle_many: Callable[[Sequence[Finished], datetime], None] | None = None
+    equip: Callable[[Mapping[UUID, Any]], Mapping[UUID, Any]] | None = None
     late: Callable[[Claim, Any, Any, datetime], None] | None = None
+    warm: Callable[[], None] | None = None
     close: Callable[[], Awaitable[None]] | None = None
     switch: SwitchName | None = None
 
@@ -81,14 +87,20 @@ class Finished:
     work: Any
     result: Result
 
+    @property
+    def value(self) -> Any:
+        """What came of work that succeeded."""
+        return self.result.value if isinstance(self.result, Done) else None
 
-def settle_all(batch: Sequence[Finished]) -> None:
+
+def settle_all(batch: Sequence[Finished], reception: services.Reception | None = None) -> None:
     """Write a batch down in one transaction; if one item breaks it, each goes by itself.
 
-    Work that somebody else has taken over meanwhile is left out, whatever was made of it.
+    Work that somebody else has taken over meanwhile is left out, whatever was made of it. Work
+    that follows is taken up at the ``reception``, as far as there is room.
     """
     try:
-        with transaction.atomic(), services.trail():
+        with _one_transaction(reception):
             _settle_held(batch)
     except (OperationalError, InterfaceError):
         raise
@@ -96,6 +108,8 @@ def settle_all(batch: Sequence[Finished]) -> None:
         if len(batch) > 1:
             for item in batch:
                 settle_all([item])
+            if reception is not None:
+                reception.leaves_some = True
             return
         if isinstance(batch[0].result, RetryIn):
             raise
@@ -104,30 +118,57 @@ def settle_all(batch: Sequence[Finished]) -> None:
         settle_all([replace(batch[0], result=failed)])
 
 
+@contextmanager
+def _one_transaction(reception: services.Reception | None) -> Iterator[None]:
+    with ExitStack() as stack:
+        if reception is not None:
+            stack.enter_context(services.receiving(reception))
+        stack.enter_context(transaction.atomic())
+        stack.enter_context(services.trail())
+        yield
+
+
 def _settle_held(batch: Sequence[Finished]) -> None:
-    held = services.hold([item.claim for item in batch])
+    done = [item for item in batch if isinstance(item.result, Done)]
+    others = [item for item in batch if not isinstance(item.result, Done)]
+    held = services.finish_all([item.claim for item in done])
+    held |= services.hold([item.claim for item in others])
     for item in batch:
         if item.claim.id not in held:
             logger.info("lease lost, result not used: %s of %s", item.stage.name, item.claim.trace)
             _settle_late(item)
-    mine = [item for item in batch if item.claim.id in held]
-    services.finish_all([item.claim for item in mine if isinstance(item.result, Done)])
-    for item in mine:
-        with tracing.event(item.claim.trace):
-            _settle(item)
+    _settle_done([item for item in done if item.claim.id in held])
+    for item in others:
+        if item.claim.id in held:
+            with tracing.event(item.claim.trace):
+                _settle_failed(item)
+
+
+def _settle_done(done: Sequence[Finished]) -> None:
+    """Let each stage write its results down, in the order of the batch."""
+    now = datetime.now(UTC)
+    by_stage: dict[str, list[Finished]] = {}
+    for item in done:
+        by_stage.setdefault(item.stage.name, []).append(item)
+    for items in by_stage.values():
+        stage = items[0].stage
+        if stage.settle_many is not None:
+            stage.settle_many(items, now)
+            continue
+        for item in items:
+            with tracing.event(item.claim.trace):
+                stage.settle(item.claim, item.work, item.value, now)
 
 
 def _settle_late(item: Finished) -> None:
     if item.stage.late is not None and isinstance(item.result, Done):
-        item.stage.late(item.claim, item.work, item.result.value, datetime.now(UTC))
+        item.stage.late(item.claim, item.work, item.value, datetime.now(UTC))
 
 
-def _settle(item: Finished) -> None:
+def _settle_failed(item: Finished) -> None:
     now = datetime.now(UTC)
     result = item.result
-    if isinstance(result, Done):
-        item.stage.settle(item.claim, item.work, result.value, now)
-    elif isinstance(result, RetryIn) and item.claim.attempts < item.stage.attempts_max:
+    if isinstance(result, RetryIn) and item.claim.attempts < item.stage.attempts_max:
         wait = services.postpone(item.claim, result=result, rng=RNG)
         logger.info(
             "%s of %s again in %.1f s: %s",
@@ -136,7 +177,7 @@ def _settle(item: Finished) -> None:
             wait.total_seconds(),
             result.reason,
         )
-    else:
+    elif isinstance(result, RetryIn | GiveUp):
         final = GiveUp(result.reason, code=result.code)
         services.finish(item.claim, status=RunStatus.FAILED, code=final.code, reason=final.reason)
         run = StageRun.objects.get(id=item.claim.id)

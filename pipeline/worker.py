@@ -11,11 +11,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -23,7 +24,7 @@ from django.db import connection
 
 from pipeline import queries, queue, services, tracing
 from pipeline.stage import Finished, Stage, perform, settle_all
-from pipeline.types import Claim
+from pipeline.types import Claim, Done
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +81,11 @@ class Worker:
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._database = DatabaseThread()
+        self._taking = asyncio.Lock()
         self._started_at = datetime.now(UTC)
         self._pause_s = 0.0
         self._alone = False
+        self._crowded = False
 
     def wake(self) -> None:
         """Look for work now; call only from the event loop's thread."""
@@ -95,6 +98,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until stopped."""
+        await self._warm_up()
         bells, silence = self._hear_bells()
         beside = [
             asyncio.create_task(loop())
@@ -131,11 +135,22 @@ class Worker:
         thread.start()
         return stop, thread
 
+    async def _warm_up(self) -> None:
+        """Do what would hold up the first work: loading vendors' libraries takes a second."""
+        warm = [stage.warm for stage in self._stages.values() if stage.warm is not None]
+        for work in warm:
+            await asyncio.to_thread(work)
+
     async def _claim_what_fits(self) -> None:
         self._awake.clear()
-        wanted = [(stage, self._room_for(stage)) for stage in self._stages.values()]
-        wanted = [(stage, room) for stage, room in wanted if room]
-        taken, self._pause_s = await self._database.run(self._claim, wanted)
+        async with self._taking:
+            rooms = {stage.name: self._room_for(stage) for stage in self._stages.values()}
+            wanted = [(self._stages[name], room) for name, room in rooms.items() if room]
+            taken, self._pause_s = await self._database.run(self._claim, wanted)
+            self._begin(taken)
+            self._crowded = self._alone or not all(map(self._room_for, self._stages.values()))
+
+    def _begin(self, taken: Sequence[Taken]) -> None:
         for stage, claim, work in taken:
             self._held[claim.id] = claim
             task = asyncio.create_task(self._perform(stage, claim, work))
@@ -144,7 +159,7 @@ class Worker:
 
     def _room_for(self, stage: Stage) -> int:
         running = sum(claim.stage == stage.name for claim in self._running.values())
-        return stage.concurrency - running
+        return max(0, stage.concurrency - running)
 
     def _claim(self, wanted: Sequence[tuple[Stage, int]]) -> tuple[list[Taken], float]:
         """Claim and load in the database thread; return what was taken and how long to wait.
@@ -182,13 +197,19 @@ class Worker:
                 return self._loaded(stage, claims)
         return []
 
-    @staticmethod
-    def _loaded(stage: Stage, claims: Sequence[Claim]) -> list[Taken]:
+    def _loaded(self, stage: Stage, claims: Sequence[Claim]) -> list[Taken]:
         """Return the claims with their inputs; work with nothing left to do ends here."""
         works = stage.load([claim.subject for claim in claims]) if claims else {}
+        return self._with_inputs(stage, claims, works)
+
+    @staticmethod
+    def _with_inputs(
+        stage: Stage, claims: Sequence[Claim], works: Mapping[UUID, Any]
+    ) -> list[Taken]:
         for claim in claims:
             if claim.subject not in works:
-                services.finish(claim, reason="nothing left to do")
+                with contextlib.suppress(services.LeaseLost):
+                    services.finish(claim, reason="nothing left to do")
         return [(stage, claim, works[claim.subject]) for claim in claims if claim.subject in works]
 
     async def _perform(self, stage: Stage, claim: Claim, work: Any) -> None:
@@ -201,12 +222,50 @@ class Worker:
             batch = [await self._finished.get()]
             while len(batch) < SETTLE_BATCH and not self._finished.empty():
                 batch.append(self._finished.get_nowait())
-            while not await self._surviving(self._database.run, settle_all, batch):
-                logger.info("holding %d finished pieces of work until it is back", len(batch))
-            for item in batch:
-                self._held.pop(item.claim.id, None)
-                self._finished.task_done()
+            async with self._taking:
+                await self._settle(batch)
+
+    async def _settle(self, batch: Sequence[Finished]) -> None:
+        """Write a batch down, and go on at once with what follows from it."""
+        reception = self._reception()
+        while not await self._surviving(self._database.run, settle_all, batch, reception):
+            logger.info("holding %d finished pieces of work until it is back", len(batch))
+        for item in batch:
+            self._held.pop(item.claim.id, None)
+            self._finished.task_done()
+        if self._crowded or reception.leaves_some or any(map(_is_unfinished, batch)):
             self._awake.set()
+        if reception.taken:
+            self._held |= {claim.id: claim for claim, _ in reception.taken}
+            while not await self._surviving(self._take_up, reception.taken):
+                logger.info("holding %d new pieces of work until it is back", len(reception.taken))
+
+    def _reception(self) -> services.Reception:
+        """Return what there is room for; work may follow only where a stage can be handed it."""
+        is_open = not self._alone and not self._stopping.is_set()
+        room = {
+            name: self._room_for(stage)
+            for name, stage in self._stages.items()
+            if is_open and stage.equip is not None and stage.switch is None
+        }
+        return services.Reception(worker=self.name, room=room)
+
+    async def _take_up(self, taken: Sequence[tuple[Claim, Any]]) -> None:
+        ready = await self._database.run(self._equipped, taken)
+        for claim, _ in taken:
+            self._held.pop(claim.id, None)
+        self._begin(ready)
+
+    def _equipped(self, taken: Sequence[tuple[Claim, Any]]) -> list[Taken]:
+        """Return work that was handed over, with its inputs."""
+        ready: list[Taken] = []
+        for name in dict.fromkeys(claim.stage for claim, _ in taken):
+            stage = self._stages[name]
+            given = {claim.subject: work for claim, work in taken if claim.stage == name}
+            claims = [claim for claim, _ in taken if claim.stage == name]
+            if stage.equip is not None:
+                ready += self._with_inputs(stage, claims, stage.equip(given))
+        return ready
 
     async def _renew_forever(self) -> None:
         while True:
@@ -271,6 +330,11 @@ class Worker:
             await asyncio.sleep(AFTER_DATABASE_FAULT_S)
             return False
         return True
+
+
+def _is_unfinished(item: Finished) -> bool:
+    """Say whether the work may be tried again, which is sooner than it would be looked for."""
+    return not isinstance(item.result, Done)
 
 
 def _raise_what_ended(tasks: Sequence[asyncio.Task[None]]) -> None:

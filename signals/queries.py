@@ -33,6 +33,18 @@ def list_waiting(*, event_ids: Sequence[UUID], status: SignalStatus) -> list[Sig
     return list(Signal.objects.filter(event_id__in=event_ids, status=status))
 
 
+def hold(*, ids: Collection[int]) -> dict[int, Signal]:
+    """Return signals by row id, held until the commit; taken in one order, so nobody waits long."""
+    rows = Signal.objects.select_for_update().filter(id__in=ids).order_by("id")
+    return {row.id: row for row in rows}
+
+
+def hold_evaluated(*, limit: int) -> list[Signal]:
+    """Return fully judged signals, oldest first, held until the commit."""
+    rows = Signal.objects.select_for_update().filter(status=SignalStatus.EVALUATED)
+    return list(rows.only("id", "event_id", "run").order_by("id")[:limit])
+
+
 def list_expired(*, now: datetime, limit: int) -> list[Signal]:
     """Return open signals whose validity has passed."""
     rows = Signal.objects.filter(status__in=OPEN_STATUSES, expires_at__lt=now)

@@ -194,7 +194,7 @@ def advance(
     if ends and to != SignalStatus.DEAD:
         pipeline.settle_letters(traces=[event_id], end=str(to), at=now)
     if ends and to != SignalStatus.PUBLISHED:
-        pipeline.skip_runs(trace=event_id, reason=to)
+        pipeline.skip_runs(traces=[event_id], reason=to)
         pipeline.announce("signal.closed", event_id=event_id, reason=str(to), now=now)
     return True
 
@@ -207,17 +207,24 @@ def rerun(*, letter: DeadLetter, now: datetime) -> None:
         pipeline.announce("signal.submitted", signals=[signal], now=now)
 
 
-def mark_published(*, event_ids: Sequence[UUID], now: datetime) -> None:
-    """Close judged signals whose decisions are all out."""
-    rows = Signal.objects.select_for_update().filter(
-        event_id__in=event_ids, status=SignalStatus.EVALUATED
+def mark_evaluated(*, event_ids: Sequence[UUID]) -> None:
+    """Note of signals that every model has answered and at least one has judged."""
+    rows = Signal.objects.filter(event_id__in=event_ids, status=SignalStatus.ENRICHED)
+    if event_ids:
+        rows.update(status=SignalStatus.EVALUATED)
+
+
+def mark_published(*, signals: Sequence[Signal], now: datetime) -> None:
+    """Close judged signals, whose rows are held and whose decisions are all out."""
+    if not signals:
+        return
+    Signal.objects.filter(id__in=[signal.id for signal in signals]).update(
+        status=SignalStatus.PUBLISHED, terminal_at=now
     )
-    moved = list(rows)
-    rows.update(status=SignalStatus.PUBLISHED, terminal_at=now)
     pipeline.settle_letters(
-        traces=[signal.event_id for signal in moved], end=str(SignalStatus.PUBLISHED), at=now
+        traces=[signal.event_id for signal in signals], end=str(SignalStatus.PUBLISHED), at=now
     )
-    for signal in moved:
+    for signal in signals:
         pipeline.record(
             trace=signal.event_id, verb="PUBLISHED", actor="publisher", at=now, run=signal.run
         )

@@ -70,6 +70,9 @@ class Evaluator(ABC):
         :raises Abstained: when there is no verdict to be had.
         """
 
+    def warm_up(self) -> None:  # noqa: B027  most have nothing to load
+        """Load what the first question would otherwise wait for."""
+
     async def close(self) -> None:  # noqa: B027  most have nothing to close
         """Close what this event loop has open to a vendor."""
 

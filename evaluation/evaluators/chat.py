@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from evaluation.evaluators.base import CallFailed
 from evaluation.evaluators.llm import LLM, Completion, Request
-from evaluation.evaluators.openai import open_sdk
+from evaluation.evaluators.openai import load_sdk, open_sdk
 from evaluation.evaluators.wire import PerLoop, Reply, failure_behind, status_of
 from evaluation.types import AttemptStatus
 
@@ -37,6 +37,9 @@ class Chat(LLM):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._sdk: PerLoop[AsyncOpenAI] = PerLoop(lambda: open_sdk(self))
+
+    def warm_up(self) -> None:
+        load_sdk()
 
     async def complete(self, request: Request) -> Completion:
         from openai import APIError

@@ -6,6 +6,7 @@ Source: google-genai 3.4, models.py and types.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from evaluation.evaluators.llm import LLM, Completion, Request
@@ -38,6 +39,9 @@ class Gemini(LLM):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.sdk: PerLoop[Client] = PerLoop(lambda: open_sdk(self))
+
+    def warm_up(self) -> None:
+        import_module("google.genai.models")
 
     async def complete(self, request: Request) -> Completion:
         from google.genai.types import Content, Part

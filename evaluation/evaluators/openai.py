@@ -6,6 +6,7 @@ Source: openai 3.52, resources/responses and types/responses.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from evaluation.evaluators.llm import LLM, Completion, Request
@@ -30,6 +31,9 @@ class OpenAI(LLM):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.sdk: PerLoop[AsyncOpenAI] = PerLoop(lambda: open_sdk(self))
+
+    def warm_up(self) -> None:
+        load_sdk()
 
     async def complete(self, request: Request) -> Completion:
         return _read(await self.ask(self.arguments(request)))
@@ -66,6 +70,12 @@ class OpenAI(LLM):
     async def close(self) -> None:
         self.sdk.take()
         await super().close()
+
+
+def load_sdk() -> None:
+    """Load what the SDK else loads at its first call, which takes a second."""
+    for part in ("openai", "openai.resources.chat.completions", "openai.resources.responses"):
+        import_module(part)
 
 
 def open_sdk(model: LLM) -> AsyncOpenAI:

@@ -36,6 +36,7 @@ WIDER_FACES = {
         "metrics",
         "parsing",
         "sealing",
+        "statements",
         "tracing",
         "chain",
         "anchors",

@@ -12,6 +12,7 @@ from decisions.models import Decision
 from decisions.types import JURY
 from enrichment.models import Enrichment
 from evaluation.models import Evaluation
+from evaluation.queries import Judged
 from evaluation.types import AttemptStatus, EvaluationStatus
 from pipeline import services as pipeline
 from pipeline.models import AuditEvent, DeadLetter, StageRun
@@ -60,7 +61,7 @@ def answer(signal: Signal, model: str, action: str | None, **changes: Any) -> No
     row.finished_at = LATER
     row.save()
     facts = Enrichment.objects.get(event_id=signal.event_id)
-    services.decide(signal=signal, evaluation=row, enrichment=facts, attempt=None, now=LATER)
+    services.decide(judged=[Judged(evaluation=row, enrichment=facts)], now=LATER)
 
 
 def status_of(signal: Signal) -> str:
@@ -100,7 +101,7 @@ def test_the_jury_rules_when_the_last_model_has_answered(signal: Signal) -> None
     assert (ruling.decision, ruling.revision) == ("FOLLOW_ENTER", 1)
     assert ruling.jury is not None
     assert ruling.jury["abstained"] == ["b"]
-    assert status_of(signal) == SignalStatus.EVALUATED
+    assert status_of(signal) == SignalStatus.PUBLISHED
 
 
 def test_a_late_answer_that_changes_nothing_brings_no_revision(signal: Signal) -> None:
@@ -111,7 +112,7 @@ def test_a_late_answer_that_changes_nothing_brings_no_revision(signal: Signal) -
     answer(signal, "c", "IGNORE")
 
     assert Decision.objects.filter(model=JURY).count() == 1
-    assert status_of(signal) == SignalStatus.EVALUATED
+    assert status_of(signal) == SignalStatus.PUBLISHED
 
 
 def test_a_late_answer_that_tips_the_balance_is_published_as_revision_two(
@@ -125,6 +126,29 @@ def test_a_late_answer_that_tips_the_balance_is_published_as_revision_two(
 
     rulings = Decision.objects.filter(model=JURY).order_by("revision")
     assert [(row.revision, row.decision) for row in rulings] == [(1, "FOLLOW_ENTER"), (2, "IGNORE")]
+
+
+def test_a_decision_is_published_by_the_transaction_that_makes_it(signal: Signal) -> None:
+    answer(signal, "a", "FOLLOW_ENTER")
+
+    decision = Decision.objects.get(model="a")
+    assert (decision.seq, decision.published_at) == (1, LATER)
+
+
+def test_what_was_decided_while_publishing_was_paused_comes_out_before_what_follows(
+    signal: Signal,
+) -> None:
+    pipeline.pause(name="publishing", actor="op", reason="looking", now=NOON)
+    answer(signal, "a", "FOLLOW_ENTER")
+    answer(signal, "b", "IGNORE")
+    assert not Decision.objects.exclude(published_at=None).exists()
+
+    pipeline.resume(name="publishing", actor="op", reason="looked", now=NOON)
+    answer(signal, "c", "FOLLOW_ENTER")
+
+    rows = Decision.objects.order_by("seq").values_list("model", "seq")
+    assert list(rows) == [("a", 1), ("b", 2), ("c", 3), (JURY, 4)]
+    assert status_of(signal) == SignalStatus.PUBLISHED
 
 
 def test_the_deadline_rules_with_whoever_has_voted(signal: Signal) -> None:

@@ -191,7 +191,7 @@ def test_the_jury_and_the_lists_of_a_signal_count_its_own_evaluations_alone() ->
     live = make_evaluation(signal, model="b", status="ABSTAINED", outcome="timeout")
     rerun()
 
-    assert not deliberation.has_open_evaluations(signal=signal)
+    assert not deliberation.list_unfinished(signals=[signal])
     assert deliberation.list_abstentions(signal=signal) == ["b: timeout"]
     assert queries.list_evaluations(signal=signal) == [live]
 

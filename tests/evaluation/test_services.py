@@ -162,7 +162,7 @@ def test_a_fault_of_our_own_is_tried_again_later_and_then_an_abstention(wire: Wi
 
     broken.refresh_from_db()
     assert (broken.status, broken.outcome) == ("ABSTAINED", "fault")
-    assert Signal.objects.get(id=signal.id).status == SignalStatus.EVALUATED
+    assert Signal.objects.get(id=signal.id).status == SignalStatus.PUBLISHED
 
 
 def test_a_signal_that_ended_takes_its_open_evaluations_with_it(wire: Wire) -> None:
@@ -193,4 +193,4 @@ def test_a_dead_evaluation_is_asked_again_about_the_same_case(wire: Wire) -> Non
 
     broken.refresh_from_db()
     assert (broken.status, broken.outcome) == ("DECIDED", "ok")
-    assert Signal.objects.get(id=signal.id).status == SignalStatus.EVALUATED
+    assert Signal.objects.get(id=signal.id).status == SignalStatus.PUBLISHED

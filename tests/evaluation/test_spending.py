@@ -103,7 +103,9 @@ def test_the_worst_case_covers_every_call_that_may_follow() -> None:
 def test_what_does_not_fit_is_refused_and_what_does_is_granted() -> None:
     amounts = [Decimal("0.4"), Decimal("0.7"), Decimal("0.6")]
 
-    granted = spending.reserve(model="a", amounts=amounts, day=DAY, limit=Decimal(1))
+    granted = spending.reserve(
+        asked=[("a", amount) for amount in amounts], day=DAY, limit=Decimal(1)
+    )
 
     assert granted == [True, False, True]
     assert account("a") == account(ALL_MODELS) == (Decimal(1), Decimal(0), 0)
@@ -111,16 +113,16 @@ def test_what_does_not_fit_is_refused_and_what_does_is_granted() -> None:
 
 @pytest.mark.django_db
 def test_the_limit_is_of_all_models_together_and_of_one_day() -> None:
-    ask = {"amounts": [Decimal("0.6")], "limit": Decimal(1)}
+    amount, limit, next_day = Decimal("0.6"), Decimal(1), date(2026, 11, 22)
 
-    assert spending.reserve(model="a", day=DAY, **ask) == [True]  # type: ignore[arg-type]
-    assert spending.reserve(model="b", day=DAY, **ask) == [False]  # type: ignore[arg-type]
-    assert spending.reserve(model="b", day=date(2026, 11, 22), **ask) == [True]  # type: ignore[arg-type]
+    assert spending.reserve(asked=[("a", amount)], day=DAY, limit=limit) == [True]
+    assert spending.reserve(asked=[("b", amount)], day=DAY, limit=limit) == [False]
+    assert spending.reserve(asked=[("b", amount)], day=next_day, limit=limit) == [True]
 
 
 @pytest.mark.django_db
 def test_without_a_limit_everything_is_granted_and_counted() -> None:
-    granted = spending.reserve(model="a", amounts=[Decimal(900)] * 3, day=DAY, limit=None)
+    granted = spending.reserve(asked=[("a", Decimal(900))] * 3, day=DAY, limit=None)
 
     assert granted == [True] * 3
     assert account(ALL_MODELS)[0] == Decimal(2700)
@@ -140,7 +142,7 @@ def test_a_settled_reservation_is_given_back_once_however_often_it_is_settled() 
 
 
 def reserved(evaluation: Evaluation, amount: str) -> Evaluation:
-    assert spending.reserve(model="a", amounts=[Decimal(amount)], day=DAY, limit=None) == [True]
+    assert spending.reserve(asked=[("a", Decimal(amount))], day=DAY, limit=None) == [True]
     evaluation.reserved_usd, evaluation.reserved_on = Decimal(amount), DAY
     spending.hold([evaluation])
     return evaluation
@@ -167,10 +169,11 @@ def test_sixty_workers_at_once_never_reserve_more_than_the_limit() -> None:
 
     def work(number: int) -> None:
         rng = Random(number)
-        model = f"m{number % 4}"
+        models = [f"m{number % 4}", f"m{number % 3}"]
         for _ in range(5):
             amounts = [Decimal(rng.randint(1, 120)) / 1000 for _ in range(rng.randint(1, 3))]
-            answers = spending.reserve(model=model, amounts=amounts, day=DAY, limit=limit)
+            asked = [(rng.choice(models), amount) for amount in amounts]
+            answers = spending.reserve(asked=asked, day=DAY, limit=limit)
             granted.extend(a for a, is_in in zip(amounts, answers, strict=True) if is_in)
 
     in_threads(work, count=60)
@@ -190,7 +193,7 @@ def test_workers_that_reserve_and_settle_at_once_keep_the_books_straight() -> No
 
     def work(number: int) -> None:
         row, amount = rows[number], Decimal(number % 7 + 1) / 100
-        if spending.reserve(model=row.model, amounts=[amount], day=DAY, limit=limit) != [True]:
+        if spending.reserve(asked=[(row.model, amount)], day=DAY, limit=limit) != [True]:
             return
         row.reserved_usd, row.reserved_on = amount, DAY
         spending.hold([row])

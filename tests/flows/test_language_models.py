@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,9 +19,11 @@ from decisions.models import Decision
 from enrichment.jobs import ENRICH
 from evaluation import services as evaluation
 from evaluation.fake_vendors.wires.known import MODELS
+from evaluation.jobs import EVALUATE
 from evaluation.models import Attempt, Evaluation, ModelCard, ModelState, Price, Spend
 from evaluation.types import ALL_MODELS
 from lens_site import wiring
+from pipeline.worker import Worker
 from tests.enrichment.market import Script
 from tests.factories import make_body
 from tests.fake_vendors import Vendors
@@ -37,6 +41,7 @@ NAMES = {
     "local": "ollama",
 }
 QUICK_MS = 3_000
+PATIENT_MS = 60_000
 
 
 @pytest.fixture
@@ -46,6 +51,24 @@ def vendors(
     """Let eight vendors' models and one by numbers be the models of the house."""
     del db, script
     settings.EVALUATE_DEADLINE_MS = QUICK_MS
+    wire(settings, fake_vendors, deadline_ms=QUICK_MS)
+    evaluation.warm_up()  # as a worker does before its first work
+    for provider in NAMES.values():
+        card, _ = ModelCard.objects.get_or_create(
+            provider=provider,
+            model_id=MODELS[provider],
+            defaults={"api": "chat", "structured": "json_schema"},
+        )
+        card.prices.all().delete()
+        Price.objects.create(
+            card=card, valid_from="2020-01-01", input_usd=Decimal(2), output_usd=Decimal(10)
+        )
+    yield fake_vendors
+    evaluation.evaluators.cache_clear()
+
+
+def wire(settings: Settings, fake_vendors: Vendors, *, deadline_ms: int) -> None:
+    """Put the eight models and one by numbers into the house."""
     given = {
         name: wiring.MODEL_SETTINGS
         | {
@@ -58,22 +81,10 @@ def vendors(
     settings.AI_MODELS = (*NAMES, "bold")
     settings.EVALUATORS = {
         **wiring.evaluators(
-            names=list(NAMES), ensemble={}, rules={}, language=given, deadline_ms=QUICK_MS
+            names=list(NAMES), ensemble={}, rules={}, language=given, deadline_ms=deadline_ms
         ),
         "bold": settings.EVALUATORS["bold"],
     }
-    evaluation.evaluators.cache_clear()
-    for provider in NAMES.values():
-        card, _ = ModelCard.objects.get_or_create(
-            provider=provider,
-            model_id=MODELS[provider],
-            defaults={"api": "chat", "structured": "json_schema"},
-        )
-        card.prices.all().delete()
-        Price.objects.create(
-            card=card, valid_from="2020-01-01", input_usd=Decimal(2), output_usd=Decimal(10)
-        )
-    yield fake_vendors
     evaluation.evaluators.cache_clear()
 
 
@@ -209,17 +220,33 @@ def test_a_model_that_is_switched_off_or_too_dear_is_not_called_at_all(
     assert not Attempt.objects.exclude(evaluation__model="bold").exists()
 
 
-def test_two_hundred_slow_calls_wait_beside_one_another(
+@pytest.mark.django_db(transaction=True)
+def test_two_hundred_calls_wait_at_once_in_one_worker(
     vendors: Vendors, client: APIClient, settings: Settings
 ) -> None:
     settings.LLM_BUDGET_USD_PER_DAY = None
-    vendors.script(latency={"ms": 500})
+    settings.EVALUATE_DEADLINE_MS = PATIENT_MS
+    wire(settings, vendors, deadline_ms=PATIENT_MS)
+    vendors.answer_only_crowds_of(200)
     for number in range(25):
         submit(client, source=f"source_{number}")
     run_stage(ENRICH)
-    started = time.monotonic()
+    worker = Worker(stages=[replace(EVALUATE, deadline_s=PATIENT_MS / 1000)], name="w")
 
-    run_everything()
+    asyncio.run(until_done(worker, count=225))
 
-    assert time.monotonic() - started < 12  # one after another they would take 100 s
-    assert Evaluation.objects.exclude(model="bold").filter(outcome="ok").count() == 200
+    answered = Evaluation.objects.exclude(model="bold").filter(outcome="ok", status="DECIDED")
+    assert answered.count() == 200
+    assert vendors.app.waiting == 200
+    assert set(Attempt.objects.values_list("number", flat=True)) == {1}
+
+
+async def until_done(worker: Worker, *, count: int) -> None:
+    """Let a worker work until so many evaluations are done with."""
+    running = asyncio.create_task(worker.run())
+    done = Evaluation.objects.exclude(status="PENDING")
+    async with asyncio.timeout(PATIENT_MS / 1000):
+        while await done.acount() < count:
+            await asyncio.sleep(0.05)
+    worker.stop()
+    await running

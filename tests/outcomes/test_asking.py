@@ -12,6 +12,7 @@ from django.db import transaction
 
 from decisions import services as decisions
 from evaluation.models import Evaluation
+from evaluation.queries import Judged
 from evaluation.types import AttemptStatus, EvaluationStatus
 from outcomes import services
 from outcomes.asking import hash_of
@@ -89,9 +90,7 @@ def test_a_decision_is_asked_about_by_its_own_plan(signal: Signal) -> None:
     make_evaluation(signal, model="b")
     facts = make_enrichment(make_signal(), facts=FACTS)
 
-    decisions.decide(
-        signal=signal, evaluation=evaluation, enrichment=facts, attempt=None, now=LATER
-    )
+    decisions.decide(judged=[Judged(evaluation=evaluation, enrichment=facts)], now=LATER)
 
     question = Question.objects.get(model="a")
     assert (question.entry_rule, question.entry_price) == ("MARKET", Decimal(42_010))

@@ -209,7 +209,7 @@ def test_skipped_work_makes_its_holders_token_void() -> None:
     subject = open_one()
     [run] = claim()
 
-    services.skip_runs(trace=subject, reason="EXPIRED")
+    services.skip_runs(traces=[subject], reason="EXPIRED")
 
     with pytest.raises(LeaseLost):
         services.finish(run)

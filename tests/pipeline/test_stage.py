@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db.models.functions import Now
 
 from pipeline import services
 from pipeline.models import AuditEvent, DeadLetter, StageRun
@@ -24,6 +26,7 @@ class Journal:
         self.settled: list[Any] = []
         self.given_up: list[GiveUp] = []
         self.refuse: set[UUID] = set()
+        self.opens: list[Opening] = []
         self.stage = Stage(
             name="test",
             load=self.load,
@@ -47,6 +50,7 @@ class Journal:
 
     def settle(self, claim: Claim, work: UUID, value: Any, now: datetime) -> None:
         services.record(trace=claim.trace, verb="SETTLED", actor="test", at=now)
+        services.open_runs(self.opens)
         if work in self.refuse:
             raise ZeroDivisionError("told to break")
         self.settled.append(value)
@@ -157,3 +161,58 @@ def test_a_failure_for_good_goes_to_the_dead_letters_at_once() -> None:
 
     assert journal.given_up == [GiveUp("no such coin", code="UNKNOWN_SYMBOL")]
     assert DeadLetter.objects.get().status == "OPEN"
+
+
+def opening(subject: UUID, *, given: object = None) -> Opening:
+    return Opening(stage="next", subject=subject, trace=subject, attempts_max=3, given=given)
+
+
+@pytest.mark.django_db
+def test_work_that_follows_is_held_from_the_start_as_far_as_there_is_room() -> None:
+    journal = Journal()
+    subjects = [uuid4() for _ in range(3)]
+    journal.opens = [opening(subject, given=str(subject)) for subject in subjects]
+    reception = services.Reception(worker="w", room={"next": 2})
+
+    settle_all(journal.finished(journal.claim()), reception)
+
+    rows = {row.subject: row for row in StageRun.objects.filter(stage="next")}
+    assert [rows[each].status for each in subjects] == ["RUNNING", "RUNNING", "PENDING"]
+    assert [(claim.subject, claim.token, given) for claim, given in reception.taken] == [
+        (each, 1, str(each)) for each in subjects[:2]
+    ]
+    held = rows[subjects[0]]
+    assert (held.worker, held.token, held.attempts) == ("w", 1, 1)
+    assert held.lease_until is not None
+    assert reception.leaves_some, "the third waits for whoever has room"
+
+
+@pytest.mark.django_db
+def test_nothing_is_taken_up_when_what_it_follows_from_could_not_be_written_down() -> None:
+    journal = Journal()
+    [claim] = journal.claim()
+    journal.opens = [opening(uuid4(), given="case")]
+    journal.refuse = {claim.subject}
+    reception = services.Reception(worker="w", room={"next": 1})
+
+    settle_all(journal.finished([claim]), reception)
+
+    assert (reception.taken, reception.room) == ([], {"next": 1})
+    assert not StageRun.objects.filter(stage="next").exists()
+
+
+@pytest.mark.django_db
+def test_handed_work_whose_worker_dies_is_taken_over_under_another_token() -> None:
+    journal = Journal()
+    journal.opens = [opening(uuid4(), given="case")]
+    reception = services.Reception(worker="w", room={"next": 1})
+    settle_all(journal.finished(journal.claim()), reception)
+    StageRun.objects.filter(stage="next").update(lease_until=Now() - timedelta(seconds=1))
+
+    stage = replace(journal.stage, name="next")
+    [again] = services.claim(stage=stage, limit=1, worker="other")
+
+    [(mine, _)] = reception.taken
+    assert again.token == mine.token + 1
+    with pytest.raises(services.LeaseLost):
+        services.finish(mine)

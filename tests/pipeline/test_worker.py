@@ -119,6 +119,29 @@ async def test_a_bell_wakes_an_idle_worker_long_before_its_poll(
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_what_follows_is_done_at_once_without_bell_or_poll(settings: Settings) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    settings.WORKER_POLL_MS = 60_000
+    first, second = Errand(), Errand(concurrency=1)
+    following = replace(second.stage, name="following", equip=lambda given: given)
+
+    def settle(claim: Claim, work: UUID, value: Any, now: datetime) -> None:
+        subject = uuid4()
+        services.open_runs(
+            [Opening(stage="following", subject=subject, trace=work, attempts_max=3, given=subject)]
+        )
+
+    await sync_to_async(open_errands)(1)
+    stages = [replace(first.stage, settle=settle), following]
+    running = asyncio.create_task((worker := Worker(stages=stages, name="w")).run())
+    await until(lambda: len(second.done) == 1)
+
+    worker.stop()
+    await running
+    assert await StageRun.objects.filter(status="DONE").acount() == 2
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_without_bells_the_poll_finds_the_work(settings: Settings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     settings.WORKER_POLL_MS = 50

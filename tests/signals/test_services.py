@@ -212,7 +212,7 @@ def test_a_retry_that_ends_well_closes_its_letter() -> None:
         created_at=NOON,
     )
 
-    services.mark_published(event_ids=[signal.event_id], now=NOON)
+    services.mark_published(signals=[signal], now=NOON)
 
     letter = DeadLetter.objects.get()
     assert (letter.status, letter.resolved_by) == ("RESOLVED", "lens")

@@ -81,7 +81,8 @@ class Conductor:
             asyncio.create_task(self._repeat(self._meter, self._meter_pause)),
             asyncio.create_task(self._repeat(self._seal, self._seal_pause)),
         ]
-        await asyncio.gather(*loops)
+        async with push.announcing():
+            await asyncio.gather(*loops)
         silence.set()
         with contextlib.suppress(DatabaseError):
             await self._database.run(pipeline.forget, name=self.name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from decisions import push
 from pipeline.stage import wired_stages
 from pipeline.worker import Worker, program_name
 
@@ -23,4 +24,5 @@ class Command(BaseCommand):
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stop)
-        await worker.run()
+        async with push.announcing():
+            await worker.run()
