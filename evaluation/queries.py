@@ -276,6 +276,17 @@ def list_model_states() -> list[ModelState]:
     return list(ModelState.objects.order_by("name"))
 
 
+def get_model_state(*, name: str) -> ModelState | None:
+    """Return the switch and the health of one model, or of all together under ``*``."""
+    return ModelState.objects.filter(name=name).first()
+
+
+def list_latest(*, model: str, limit: int) -> list[Evaluation]:
+    """Return what a model made of the latest signals, newest first, reruns left out."""
+    rows = Evaluation.objects.filter(model=model, rerun=None, finished_at__isnull=False)
+    return list(rows.select_related("signal").order_by("-finished_at")[:limit])
+
+
 def spent_on(*, day: date) -> dict[str, float]:
     """Return what each model has cost on a day, in US dollars, reservations included."""
     rows = Spend.objects.filter(day=day).values_list("model", "spent_usd", "reserved_usd")

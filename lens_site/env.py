@@ -22,6 +22,7 @@ MEMBERS: set[str] = set()
 """Every name that was asked for because a pattern of ``NAMES`` stands for it."""
 
 ANY = "<NAME>"
+SECRET = re.compile(r"KEY|SECRET|PEPPER|PASSWORD|TOKEN|DSN")
 
 
 def text(name: str, default: str = "") -> str:
@@ -106,6 +107,20 @@ def unknown_names(prefixes: tuple[str, ...]) -> list[str]:
     asked = set(NAMES) | MEMBERS
     known = asked | {f"{name}_FILE" for name in asked}
     return sorted(name for name in os.environ if name.startswith(prefixes) and name not in known)
+
+
+def shown_values() -> dict[str, str]:
+    """Return what every name was set to, as people may see it: of secrets only whether they are.
+
+    A name that nobody set is left out, for its default counts.
+    """
+    shown = {}
+    for name in NAMES:
+        if os.environ.get(f"{name}_FILE"):
+            shown[name] = "(set by a file)"
+        elif os.environ.get(name):
+            shown[name] = "(set)" if SECRET.search(name) else os.environ[name].strip()
+    return shown
 
 
 def database(url: str) -> dict[str, Any]:

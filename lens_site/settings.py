@@ -474,4 +474,5 @@ SECRET_VALUES = sorted(
 
 UNKNOWN_SETTINGS = env.unknown_names(("LENS_", "LLM_", "MODEL_", "CONSENSUS_"))
 SETTING_NAMES = dict(env.NAMES)
+SETTING_VALUES = env.shown_values()
 MODEL_SETTING_NAMES = frozenset(env.MEMBERS)

@@ -172,3 +172,8 @@ def latest_complaint(*, owners: Sequence[str], now: datetime) -> Complaint | Non
 def complaint_name(owner: str) -> str:
     """Return under which name Redis keeps the last complaint about an owner."""
     return f"lens:complaint:{owner}"
+
+
+def first_received_at() -> datetime | None:
+    """Return when the oldest signal that is still stored came in."""
+    return Signal.objects.order_by("id").values_list("received_at", flat=True).first()

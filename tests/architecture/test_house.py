@@ -47,7 +47,7 @@ COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, l
     "access": {"serializers"},
     "pipeline": {"worker", "reconcile", "triggers"} | {"chaining", "verifying", "exporting"},
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
-    "evaluation": {"rerunning", "serializers"},
+    "evaluation": {"admission", "rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},
     "outcomes": {"tracker"},
 }

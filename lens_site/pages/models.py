@@ -1,0 +1,160 @@
+"""Models: who answers how fast, how often, for how much, and how far they agree; their switches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+from django.views.decorators.http import require_POST, require_safe
+
+from decisions.types import JURY
+from evaluation import admission
+from evaluation import queries as evaluation
+from evaluation.models import ModelState
+from evaluation.types import ALL_MODELS
+from lens_site.pages import standings
+from lens_site.pages.access import person
+from lens_site.pages.acting import actor_of, back_to
+from lens_site.pages.standings import Agreement, Standing
+
+PLACE = "/models"
+SPLIT_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One model: how it stands, whether it may be asked, and what it cost today."""
+
+    standing: Standing
+    state: ModelState | None
+    provider: str
+    model_id: str
+    is_open: bool
+    spent_usd: float | None
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether nobody has switched it off."""
+        return self.state is None or self.state.is_enabled
+
+    @property
+    def is_language_model(self) -> bool:
+        """Whether a vendor answers, so that it has a switch, a breaker and a budget."""
+        return bool(self.provider)
+
+
+@require_safe
+@person("evaluation.view_evaluation")
+def models(request: HttpRequest) -> HttpResponse:
+    """Show every model that is asked."""
+    now = datetime.now(UTC)
+    rows = _rows(now)
+    names = [row.standing.model for row in rows]
+    pairs = standings.agreements(models=[*names, JURY])
+    everyone = evaluation.get_model_state(name=ALL_MODELS)
+    shown = {
+        "rows": rows,
+        "names": [*names, JURY],
+        "matrix": _matrix([*names, JURY], pairs),
+        "split": standings.disagreements(models=names, limit=SPLIT_SHOWN),
+        "everyone": everyone,
+        "is_safe_mode": bool(everyone and everyone.open_until and everyone.open_until > now),
+        "spent_usd": evaluation.spent_on(day=now.date()).get(ALL_MODELS, 0.0),
+        "budget_usd": settings.LLM_BUDGET_USD_PER_DAY,
+        "has_language_models": any(row.is_language_model for row in rows),
+        "rows_max": standings.ROWS_A_MODEL,
+        "few": standings.FEW,
+        "may_switch": request.user.has_perm("evaluation.switch_model"),
+    }
+    return render(request, "models/list.html", shown)
+
+
+@require_safe
+@person("evaluation.view_evaluation")
+def model(request: HttpRequest, name: str) -> HttpResponse:
+    """Show one model in full."""
+    return _page(request, name)
+
+
+@require_POST
+@person("evaluation.switch_model")
+def switch(request: HttpRequest, name: str) -> HttpResponse:
+    """Switch a model on or off, with a reason."""
+    if name not in {*settings.AI_MODELS, ALL_MODELS}:
+        raise Http404
+    why = request.POST.get("why", "").strip()
+    if not why and name != ALL_MODELS:
+        return _page(request, name, faults={"why": "say why; it stays with the switch"}, status=400)
+    admission.switch(
+        name=name,
+        is_enabled=request.POST.get("to") == "on",
+        actor=actor_of(request),
+        why=why,
+        now=datetime.now(UTC),
+    )
+    return back_to(PLACE if name == ALL_MODELS else f"{PLACE}/{name}")
+
+
+def _rows(now: datetime) -> list[Row]:
+    states = {row.name: row for row in evaluation.list_model_states()}
+    spent = evaluation.spent_on(day=now.date())
+    return [_row(name, states.get(name), spent, now) for name in settings.AI_MODELS]
+
+
+def _row(name: str, state: ModelState | None, spent: Mapping[str, float], now: datetime) -> Row:
+    plug = settings.EVALUATORS.get(name, {})
+    return Row(
+        standing=standings.standing_of(model=name),
+        state=state,
+        provider=str(plug.get("PROVIDER", "")),
+        model_id=str(plug.get("OPTIONS", {}).get("model_id", "")),
+        is_open=bool(state and state.open_until and state.open_until > now),
+        spent_usd=spent.get(name),
+    )
+
+
+def _matrix(
+    names: list[str], pairs: Mapping[tuple[str, str], Agreement]
+) -> list[tuple[str, list[Agreement | None]]]:
+    return [
+        (one, [pairs.get((one, other)) or pairs.get((other, one)) for other in names])
+        for one in names
+    ]
+
+
+def _page(
+    request: HttpRequest,
+    name: str,
+    *,
+    faults: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    if name not in settings.AI_MODELS:
+        raise Http404
+    now = datetime.now(UTC)
+    states = {row.name: row for row in evaluation.list_model_states()}
+    row = _row(name, states.get(name), evaluation.spent_on(day=now.date()), now)
+    shown: dict[str, Any] = {
+        "row": row,
+        "prompt": evaluation.prompt_name_of(model=name) if row.is_language_model else "",
+        "card": evaluation.get_card(provider=row.provider, model_id=row.model_id),
+        "latest": evaluation.list_latest(model=name, limit=20),
+        "budget_usd": settings.LLM_BUDGET_USD_PER_DAY,
+        "may_switch": request.user.has_perm("evaluation.switch_model") and row.is_language_model,
+        "faults": faults or {},
+        "rows_max": standings.ROWS_A_MODEL,
+    }
+    return render(request, "models/model.html", shown, status=status)
+
+
+urlpatterns = [
+    path("models", models, name="models"),
+    path("models/<str:name>", model, name="model"),
+    path("models/<str:name>/switch", switch),
+]

@@ -1,0 +1,233 @@
+"""How models and sources have done lately, over the newest live rows; demo and replays count not.
+
+Each figure comes from a bounded number of rows, so a page costs the same on a desk of any size
+and says over how many it speaks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import combinations
+from math import ceil
+
+from decisions.models import Decision
+from decisions.types import JURY
+from evaluation.models import Evaluation
+from evaluation.types import EvaluationStatus
+from signals.models import Signal
+from signals.types import Origin, SignalStatus
+
+ROWS_A_MODEL = 500
+ROWS = 2_000
+FEW = 30
+"""Fewer than this are too few to rank by."""
+
+FOLLOWS = frozenset({"FOLLOW_ENTER", "FOLLOW_EXIT"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What one model did with the newest signals it was asked about."""
+
+    model: str
+    asked: int = 0
+    decided: int = 0
+    followed: int = 0
+    abstained: Mapping[str, int] = field(default_factory=dict)
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    cost_usd: Decimal | None = None
+    versions: Sequence[tuple[str, int]] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_few(self) -> bool:
+        """Whether too little is known to rank it."""
+        return self.decided < FEW
+
+    @property
+    def follow_frac(self) -> float | None:
+        """The share of its decisions that follow."""
+        return self.followed / self.decided if self.decided else None
+
+    @property
+    def abstained_frac(self) -> float | None:
+        """The share of signals that it gave no verdict on."""
+        return sum(self.abstained.values()) / self.asked if self.asked else None
+
+    @property
+    def cost_each_usd(self) -> Decimal | None:
+        """What one signal cost on average."""
+        return None if self.cost_usd is None else self.cost_usd / self.asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How far two models agree beyond chance, on the signals that both decided on."""
+
+    n: int
+    kappa: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStanding:
+    """What became of the newest signals of one source."""
+
+    source: str
+    sent: int
+    last_at: datetime
+    ended: Mapping[str, int]
+    gates: Mapping[str, int]
+    ruled: int
+    followed: int
+
+    @property
+    def is_few(self) -> bool:
+        """Whether too little is known to rank it."""
+        return self.ruled < FEW
+
+    @property
+    def follow_frac(self) -> float | None:
+        """The share of its ruled signals that the jury would follow."""
+        return self.followed / self.ruled if self.ruled else None
+
+    @property
+    def rejected_frac(self) -> float:
+        """The share of its signals that a gate refused."""
+        return self.ended.get(SignalStatus.REJECTED, 0) / self.sent
+
+
+def standing_of(*, model: str, since: datetime | None = None) -> Standing:
+    """Return how a model did with the newest live signals, at most ``ROWS_A_MODEL``."""
+    rows = Evaluation.objects.filter(
+        model=model, rerun=None, finished_at__isnull=False
+    ).select_related(None)
+    if since is not None:
+        rows = rows.filter(finished_at__gte=since)
+    columns = (
+        "signal__origin",
+        "status",
+        "outcome",
+        "verdict__decision",
+        "latency_ms",
+        "cost_usd",
+        "model_version",
+        "finished_at",
+    )
+    newest = rows.order_by("-finished_at").values_list(*columns)[: 2 * ROWS_A_MODEL]
+    live = [row[1:] for row in newest if row[0] == Origin.LIVE][:ROWS_A_MODEL]
+    return _standing(model, live)
+
+
+def _standing(model: str, rows: Sequence[tuple[object, ...]]) -> Standing:
+    decided = [row for row in rows if row[0] == EvaluationStatus.DECIDED]
+    silent = Counter(str(row[1]) for row in rows if row[0] == EvaluationStatus.ABSTAINED)
+    times = sorted(row[3] for row in decided if isinstance(row[3], float))
+    costs = [row[4] for row in rows if isinstance(row[4], Decimal)]
+    versions = Counter(str(row[5]) for row in decided if row[5])
+    moments = [row[6] for row in rows if isinstance(row[6], datetime)]
+    return Standing(
+        model=model,
+        asked=len(rows),
+        decided=len(decided),
+        followed=sum(row[2] in FOLLOWS for row in decided),
+        abstained=dict(silent.most_common()),
+        p50_ms=_ranked(times, 0.5),
+        p95_ms=_ranked(times, 0.95),
+        cost_usd=sum(costs, Decimal(0)) if costs else None,
+        versions=versions.most_common(),
+        since=min(moments, default=None),
+        until=max(moments, default=None),
+    )
+
+
+def _ranked(ranked: Sequence[float], frac: float) -> float | None:
+    return ranked[ceil(frac * len(ranked)) - 1] if ranked else None
+
+
+def agreements(*, models: Sequence[str]) -> dict[tuple[str, str], Agreement]:
+    """Return how far each pair of models agrees on the newest live signals (Cohen's kappa)."""
+    rows = Decision.objects.filter(seq__isnull=False).order_by("-seq")
+    said: dict[object, dict[str, bool]] = {}
+    newest = rows.values_list("origin", "event_id", "model", "decision")[:ROWS]
+    for origin, event_id, model, decision in newest:
+        if origin == Origin.LIVE and model in models:
+            said.setdefault(event_id, {}).setdefault(model, decision in FOLLOWS)
+    found = {}
+    for one, other in combinations(models, 2):
+        pairs = [(word[one], word[other]) for word in said.values() if {one, other} <= set(word)]
+        found[one, other] = Agreement(n=len(pairs), kappa=kappa(pairs))
+    return found
+
+
+def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
+    """Return Cohen's kappa of two judges who say yes or no.
+
+    Edges: None of nothing, and where both always say the same word, for then chance explains all.
+    Source: Cohen (1960), A coefficient of agreement for nominal scales.
+    """
+    if not pairs:
+        return None
+    n = len(pairs)
+    observed = sum(one == other for one, other in pairs) / n
+    yes_one, yes_other = sum(one for one, _ in pairs) / n, sum(other for _, other in pairs) / n
+    expected = yes_one * yes_other + (1 - yes_one) * (1 - yes_other)
+    return None if expected == 1 else (observed - expected) / (1 - expected)
+
+
+def disagreements(*, models: Sequence[str], limit: int) -> list[tuple[Signal, dict[str, str]]]:
+    """Return the newest live signals on which the models said different things."""
+    rows = Decision.objects.filter(seq__isnull=False).exclude(model=JURY).order_by("-seq")
+    said: dict[int, dict[str, str]] = {}
+    newest = rows.values_list("origin", "signal_id", "model", "decision")[:ROWS]
+    for origin, signal_id, model, decision in newest:
+        if origin == Origin.LIVE and model in models:
+            said.setdefault(signal_id, {}).setdefault(model, decision)
+    split = [key for key, words in said.items() if len(set(words.values())) > 1][:limit]
+    signals = Signal.objects.in_bulk(split)
+    return [(signals[key], said[key]) for key in split if key in signals]
+
+
+def source_standings() -> tuple[list[SourceStanding], int]:
+    """Return how each source did over the newest live signals, and how many those are."""
+    rows = Signal.objects.order_by("-id").values_list(
+        "origin", "id", "source", "status", "reason", "received_at"
+    )[:ROWS]
+    live = [row[1:] for row in rows if row[0] == Origin.LIVE]
+    ruled = _rulings([row[0] for row in live])
+    by_source: dict[str, list[tuple[int, str, dict[str, object], datetime]]] = {}
+    for signal_id, source, status, reason, received_at in live:
+        by_source.setdefault(source, []).append((signal_id, status, reason, received_at))
+    found = [_source(source, sent, ruled) for source, sent in by_source.items()]
+    return sorted(found, key=lambda each: (-each.sent, each.source)), len(live)
+
+
+def _rulings(ids: Sequence[int]) -> dict[int, str]:
+    """Return the jury's last word on signals."""
+    if not ids:
+        return {}
+    rows = Decision.objects.filter(model=JURY, signal_id__gte=min(ids), signal_id__lte=max(ids))
+    return dict(rows.order_by("revision").values_list("signal_id", "decision"))
+
+
+def _source(
+    source: str,
+    sent: Sequence[tuple[int, str, dict[str, object], datetime]],
+    ruled: Mapping[int, str],
+) -> SourceStanding:
+    words = [ruled[signal_id] for signal_id, *_ in sent if signal_id in ruled]
+    refused = [reason for _, status, reason, _ in sent if status == SignalStatus.REJECTED]
+    return SourceStanding(
+        source=source,
+        sent=len(sent),
+        last_at=max(at for *_, at in sent),
+        ended=dict(Counter(status for _, status, _, _ in sent).most_common()),
+        gates=dict(Counter(str(reason.get("gate", "?")) for reason in refused).most_common()),
+        ruled=len(words),
+        followed=sum(word in FOLLOWS for word in words),
+    )
