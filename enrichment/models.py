@@ -81,6 +81,7 @@ class Enrichment(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["event_id", "run"], name="one_enrichment_per_run"),
         ]
+        indexes = [models.Index(fields=["profile", "-id"], name="enrichment_by_profile")]
 
     def __str__(self) -> str:
         return f"enrichment of {self.event_id} (run {self.run})"

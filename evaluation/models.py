@@ -61,6 +61,7 @@ class Evaluation(models.Model):
         ]
         indexes = [
             models.Index(fields=["model", "-finished_at"], name="evaluation_by_model"),
+            models.Index(fields=["status", "outcome", "-signal"], name="evaluation_by_end"),
         ]
 
     def __str__(self) -> str:
@@ -229,6 +230,9 @@ class Attempt(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["evaluation", "number"], name="one_attempt_per_number"),
+        ]
+        indexes = [
+            models.Index(fields=["-id"], name="failed_attempt", condition=~Q(status="OK")),
         ]
 
     def __str__(self) -> str:

@@ -86,6 +86,7 @@ class StageRun(models.Model):
                 condition=Q(status__in=[RunStatus.PENDING, RunStatus.RUNNING]),
             ),
             models.Index(fields=["trace"], name="run_by_trace"),
+            models.Index(fields=["-id"], name="failed_run", condition=Q(status=RunStatus.FAILED)),
         ]
 
     def __str__(self) -> str:
