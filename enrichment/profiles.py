@@ -213,12 +213,13 @@ def _check_indicator(path: str, item: object) -> None:
 
 def _indicators(items: Sequence[Mapping[str, Any]]) -> tuple[IndicatorUse, ...]:
     uses = []
-    for place, item in enumerate(items):
+    for item in items:
         options = MappingProxyType(dict(item.get("options", {})))
         try:
             indicator_named(item["name"]).warm_up(**options)
         except (ValueError, TypeError) as error:
-            raise BadDefinition(f"indicators[{place}].options", str(error)) from error
+            path = f"indicators[{item['name']}].options"  # merged, so no place in one text
+            raise BadDefinition(path, str(error)) from error
         uses.append(IndicatorUse(name=item["name"], options=options))
     return tuple(uses)
 

@@ -61,3 +61,25 @@ def regime_of(*, enrichment: Enrichment | None) -> str:
     ensemble = ((enrichment.facts if enrichment else {}).get("ensemble")) or {}
     adx = ensemble.get("adx")
     return "" if adx is None else str(quant_regime_of(float(adx)).value)
+
+
+def latest_enrichments(*, limit: int) -> list[Enrichment]:
+    """Return the latest facts, newest first, by what they were gathered."""
+    rows = Enrichment.objects.order_by("-id")
+    return list(rows.only("event_id", "profile", "policy_version", "constraints")[:limit])
+
+
+def list_symbols(*, event_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the symbol of each of the signals."""
+    rows = Signal.objects.filter(event_id__in=event_ids)
+    return dict(rows.values_list("event_id", "symbol"))
+
+
+def latest_judged(*, event_id: UUID | None = None) -> Signal | None:
+    """Return the signal of that id, or the newest that has facts."""
+    if event_id is not None:
+        return Signal.objects.filter(event_id=event_id).select_related("replay").first()
+    newest = Enrichment.objects.order_by("-id").values_list("event_id", flat=True).first()
+    if newest is None:
+        return None
+    return Signal.objects.filter(event_id=newest).select_related("replay").first()

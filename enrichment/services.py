@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Max, QuerySet
 
 from enrichment import gates, payload, queries
+from enrichment.authoring import (
+    Rules,
+    add_policy_version,
+    add_profile_version,
+    current_rules,
+    ensure_built_ins,
+    forget_rules,
+)
 from enrichment.gathering import FAULT_MAX_CHARS, gather
 from enrichment.measures import drift_bps, measure
 from enrichment.model_facts import ModelNeeds, model_facts, needs_of
-from enrichment.models import Enrichment, FeatureProfile, Policy
+from enrichment.models import Enrichment
 from enrichment.parsing import plain_text
-from enrichment.policy import BUILT_IN, TradingPolicy, constraints_for, parse_policy
-from enrichment.profiles import BUILT_INS, Definition, Profile, resolve
+from enrichment.policy import TradingPolicy, constraints_for
+from enrichment.profiles import Profile
 from enrichment.types import (
     BadDefinition,
     Facts,
@@ -30,7 +38,13 @@ from enrichment.types import (
     QualityFlags,
     Snapshot,
 )
-from markets.services import Market, UnknownInstrument, market_named
+from markets.services import (
+    Market,
+    MarketDataUnavailable,
+    UnknownInstrument,
+    close_markets,
+    market_named,
+)
 from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.services import Opening
@@ -39,24 +53,21 @@ from signals import services as signals
 from signals.models import Signal
 from signals.types import EventType, Origin, SignalStatus
 
+__all__ = [
+    "add_policy_version",
+    "add_profile_version",
+    "current_rules",
+    "ensure_built_ins",
+    "forget_rules",
+]
+
 STAGE = "enrich"
 ACTOR = "lens"
-RULES_KEPT = timedelta(seconds=5)
 PATIENCE_SHARE = 0.6  # of the stage's deadline, for what a signal can be judged without
 
 
 class BadPolicy(Exception):
     """The policy in force breaks a rule, so no constraint can be promised."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The profiles and the policy in force; ``faults`` says by name why a profile is unusable."""
-
-    read_at: datetime
-    profiles: Mapping[str, Profile]
-    faults: Mapping[str, str]
-    policy: TradingPolicy | BadDefinition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,58 +90,6 @@ class Work:
     def has_lapsed(self, *, now: datetime) -> bool:
         """Say whether the advice has lost its worth before anything was done with it."""
         return self.signal.expires_at is not None and self.signal.expires_at < now
-
-
-_KEPT: dict[str, Rules] = {}
-
-
-def current_rules(*, now: datetime) -> Rules:
-    """Return the rules in force, at most five seconds old."""
-    kept = _KEPT.get("rules")
-    if kept is None or not timedelta(0) <= now - kept.read_at <= RULES_KEPT:
-        kept = _KEPT["rules"] = _read_rules(now=now)
-    return kept
-
-
-def forget_rules() -> None:
-    """Read the rules anew the next time they are asked for."""
-    _KEPT.clear()
-
-
-def _read_rules(*, now: datetime) -> Rules:
-    rows = queries.list_active_profiles()
-    profiles, faults = _resolved(
-        {row.name: row.definition for row in rows}, {row.name: row.version for row in rows}
-    )
-    return Rules(read_at=now, profiles=profiles, faults=faults, policy=_read_policy())
-
-
-def _read_policy() -> TradingPolicy | BadDefinition:
-    row = queries.get_active_policy()
-    if row is None:
-        return parse_policy(BUILT_IN, version=0)
-    try:
-        return parse_policy(row.definition, version=row.version)
-    except BadDefinition as error:
-        return error
-
-
-def _resolved(
-    definitions: Mapping[str, Definition], versions: Mapping[str, int]
-) -> tuple[dict[str, Profile], dict[str, str]]:
-    profiles: dict[str, Profile] = {}
-    faults: dict[str, str] = {}
-    for name in definitions:
-        try:
-            profiles[name] = resolve(
-                name,
-                definitions=definitions,
-                versions=versions,
-                timeframes=settings.TIMEFRAMES,
-            )
-        except BadDefinition as error:
-            faults[name] = str(error)
-    return profiles, faults
 
 
 def request_enrichment(*, signals: Sequence[Signal], now: datetime) -> None:
@@ -221,25 +180,10 @@ class _Draft:
         self.market = market
         self.limits = _limits()
         self.as_of = work.signal.ts_utc if market.clock == "signal" else now
-        self.model_needs: ModelNeeds = needs_of(
-            settings.AI_MODELS,
-            ensemble_timeframe=settings.ENSEMBLE_TIMEFRAME,
-            primary_timeframe=settings.PRIMARY_TIMEFRAME,
-        )
+        self.model_needs = _model_needs()
 
     def needs(self) -> Needs:
-        profile = self.work.profile
-        if profile is None:
-            return Needs()
-        core, extra = profile.bars_needed(), self.model_needs.bars_needed()
-        return Needs(
-            candles={
-                key: max(core.get(key, 0), extra.get(key, 0)) for key in sorted({*core, *extra})
-            },
-            core=frozenset(profile.timeframes),
-            book=bool(profile.book_imbalance_pct),
-            derivatives=bool(profile.derivatives),
-        )
+        return needs_for(self.work.profile)
 
     def age_gate(self) -> Gate:
         is_past = self.market.clock == "signal"
@@ -306,6 +250,66 @@ class _Draft:
             provenance={key: of for part in parts.values() for key, of in part.provenance.items()}
             | lineage,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What a profile would gather around a signal: the facts, and what they take."""
+
+    facts: Facts
+    needs: Needs
+    took_ms: int
+
+
+def try_profile(*, signal: Signal, profile: Profile, now: datetime) -> Tried:
+    """Gather the facts around a signal by a profile that need not be in force; nothing is kept.
+
+    Blocks until the market has answered, in an event loop of its own: call it where no
+    transaction is open.
+
+    :raises MarketDataUnavailable: if the price or the candles cannot be had now.
+    :raises BadMarketData: if the provider answers with garbage.
+    :raises BadPolicy: if the policy in force breaks a rule.
+    """
+    rules = current_rules(now=now)
+    rules = replace(rules, profiles={**rules.profiles, profile.name: profile})
+    signal.feature_profile = profile.name
+    work = Work(signal=signal, rules=rules)
+    return asyncio.run(_tried(work, now=now))
+
+
+async def _tried(work: Work, *, now: datetime) -> Tried:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(settings.ENRICH_DEADLINE_MS / 1000):
+            facts = await gather_facts(work=work, now=now)
+    except TimeoutError as error:
+        raise MarketDataUnavailable("no answer within ENRICH_DEADLINE_MS") from error
+    finally:
+        await close_markets()
+    needs = needs_for(work.profile)
+    return Tried(facts=facts, needs=needs, took_ms=round((time.perf_counter() - started) * 1000))
+
+
+def needs_for(profile: Profile | None) -> Needs:
+    """Return what a profile, and the models beside it, ask the market for."""
+    if profile is None:
+        return Needs()
+    core, extra = profile.bars_needed(), _model_needs().bars_needed()
+    return Needs(
+        candles={key: max(core.get(key, 0), extra.get(key, 0)) for key in sorted({*core, *extra})},
+        core=frozenset(profile.timeframes),
+        book=bool(profile.book_imbalance_pct),
+        derivatives=bool(profile.derivatives),
+    )
+
+
+def _model_needs() -> ModelNeeds:
+    return needs_of(
+        settings.AI_MODELS,
+        ensemble_timeframe=settings.ENSEMBLE_TIMEFRAME,
+        primary_timeframe=settings.PRIMARY_TIMEFRAME,
+    )
 
 
 def record_enrichment(*, claim: Claim, work: Work, facts: Facts, now: datetime) -> None:
@@ -388,105 +392,6 @@ def fail_enrichment(*, run: StageRun, give_up: GiveUp, now: datetime) -> None:
     )
     if moved:
         pipeline.record(trace=run.trace, verb="DEAD", actor=ACTOR, at=now, run=run.run, **reason)
-
-
-def ensure_built_ins(*, now: datetime) -> None:
-    """Store the built-in profiles and policy where no version of them was ever stored."""
-    stored = set(FeatureProfile.objects.values_list("name", flat=True))
-    FeatureProfile.objects.bulk_create(
-        [
-            FeatureProfile(
-                name=name,
-                version=1,
-                definition=dict(definition),
-                is_active=True,
-                created_at=now,
-                created_by=ACTOR,
-            )
-            for name, definition in BUILT_INS.items()
-            if name not in stored
-        ],
-        ignore_conflicts=True,
-    )
-    if not Policy.objects.exists():
-        row = Policy(
-            version=1, definition=dict(BUILT_IN), is_active=True, created_at=now, created_by=ACTOR
-        )
-        Policy.objects.bulk_create([row], ignore_conflicts=True)
-    forget_rules()
-
-
-def add_profile_version(
-    *, name: str, definition: Definition, actor: str, now: datetime
-) -> FeatureProfile:
-    """Put a new version of a profile in force; signals already judged keep theirs.
-
-    :raises BadDefinition: if it breaks a rule, or a profile that extends it would.
-    """
-    with transaction.atomic():
-        rows = {row.name: row for row in queries.list_active_profiles()}
-        version = _next_version(FeatureProfile.objects.filter(name=name))
-        definitions = {each: row.definition for each, row in rows.items()}
-        versions = {each: row.version for each, row in rows.items()}
-        _, before = _resolved(definitions, versions)
-        _, after = _resolved({**definitions, name: definition}, {**versions, name: version})
-        for broken in [name, *after]:
-            if broken in after and (broken == name or broken not in before):
-                raise BadDefinition(broken, after[broken])
-        last = rows[name].version if name in rows else None
-        FeatureProfile.objects.filter(name=name, is_active=True).update(is_active=False)
-        row = FeatureProfile.objects.create(
-            name=name,
-            version=version,
-            definition=dict(definition),
-            is_active=True,
-            created_at=now,
-            created_by=actor,
-        )
-        pipeline.record_act(
-            actor=actor,
-            verb="PROFILE_CHANGED",
-            object=f"profile:{name}",
-            before=None if last is None else {"version": last},
-            after={"version": version},
-            at=now,
-        )
-        transaction.on_commit(forget_rules)
-    return row
-
-
-def add_policy_version(*, definition: Mapping[str, Any], actor: str, now: datetime) -> Policy:
-    """Put a new version of the policy in force; signals already judged keep theirs.
-
-    :raises BadDefinition: if it breaks a rule.
-    """
-    with transaction.atomic():
-        version = _next_version(Policy.objects.all())
-        parse_policy(definition, version=version)
-        active = Policy.objects.filter(is_active=True)
-        before = active.values_list("version", flat=True).first()
-        active.update(is_active=False)
-        row = Policy.objects.create(
-            version=version,
-            definition=dict(definition),
-            is_active=True,
-            created_at=now,
-            created_by=actor,
-        )
-        pipeline.record_act(
-            actor=actor,
-            verb="POLICY_CHANGED",
-            object="policy",
-            before=None if before is None else {"version": before},
-            after={"version": version},
-            at=now,
-        )
-        transaction.on_commit(forget_rules)
-    return row
-
-
-def _next_version(rows: QuerySet[FeatureProfile] | QuerySet[Policy]) -> int:
-    return int(rows.aggregate(latest=Max("version"))["latest"] or 0) + 1
 
 
 def forget_facts(*, event_ids: Sequence[UUID]) -> None:

@@ -111,11 +111,11 @@ def test_a_circle_is_refused_and_its_chain_named() -> None:
         ({"timeframe": ["1h"]}, "^timeframe: no such field; did you mean 'timeframes'"),
         (
             {"indicators": [{"name": "rsi", "options": {"periods": 14}}]},
-            r"^indicators\[0\].options: rsi has no option 'periods'; did you mean 'period'\?",
+            r"^indicators\[rsi\].options: rsi has no option 'periods'; did you mean 'period'\?",
         ),
         (
             {"indicators": [{"name": "rsi", "options": {"period": "14"}}]},
-            r"^indicators\[0\].options: rsi cannot use period = '14'",
+            r"^indicators\[rsi\].options: rsi cannot use period = '14'",
         ),
         ({"indicators": ["rsi"]}, r"^indicators\[0\]: must be an object with a name"),
         ({"indicators": [{"name": "rsi", "period": 14}]}, r"^indicators\[0\].period: no such"),
