@@ -14,9 +14,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Field, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 
-from evaluation import authoring, queries, rerunning, services
+from evaluation import admission, authoring, queries, rerunning, services
+from evaluation.evaluators.base import LanguageModel
 from evaluation.models import (
     Attempt,
     Evaluation,
@@ -30,6 +32,19 @@ from evaluation.models import (
 from evaluation.prompting import BadPrompt, difference, prompt_text, render, text_of
 from evaluation.queries import Selection
 from evaluation.rerunning import Plan, RerunRefused
+from evaluation.types import ALL_MODELS, AttemptStatus, EvaluationStatus
+from pipeline.browsing import (
+    Audited,
+    Between,
+    Browsed,
+    IndexedValues,
+    Question,
+    ReadOnly,
+    ask,
+    badge,
+    reason_form,
+    short_id,
+)
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
@@ -41,22 +56,6 @@ else:
 FIRST_PROMPT = "judge"
 RERUN_MAX = 500  # signals that one click has judged again
 TEMPLATES = "admin/evaluation/promptversion"
-
-
-class ReadOnly:
-    """Rows that people look at and nobody writes by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        del request, obj
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        del request, obj
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        del request, obj
-        return False
 
 
 class PromptForm(AnyForm):
@@ -113,6 +112,10 @@ class PromptVersionAdmin(AnyAdmin):
         del request, obj
         return False
 
+    def has_promote_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may say what live signals are judged with."""
+        return request.user.has_perm("evaluation.promote_prompt")
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Begin a draft with what the active version says."""
         given = super().get_changeform_initial_data(request)
@@ -149,7 +152,7 @@ class PromptVersionAdmin(AnyAdmin):
             return HttpResponseRedirect(request.path)
 
     @admin.action(
-        description="Promote: judge live signals with this version", permissions=["change"]
+        description="Promote: judge live signals with this version", permissions=["promote"]
     )
     def promote(self, request: HttpRequest, queryset: QuerySet[PromptVersion]) -> None:
         """Make the one chosen version active."""
@@ -255,7 +258,7 @@ class PriceInline(NullsMayBeEmpty, AnyInline):
 
 
 @admin.register(ModelCard)
-class ModelCardAdmin(NullsMayBeEmpty, AnyAdmin):
+class ModelCardAdmin(NullsMayBeEmpty, Audited):
     """What is known of vendors' models; probes write it too."""
 
     list_display = ("provider", "model_id", "api", "structured", "retire_on", "probed_at")
@@ -267,7 +270,7 @@ class ModelCardAdmin(NullsMayBeEmpty, AnyAdmin):
 
 
 @admin.register(Price)
-class PriceAdmin(NullsMayBeEmpty, AnyAdmin):
+class PriceAdmin(NullsMayBeEmpty, Audited):
     """Prices by model and day; past days keep what was paid then."""
 
     list_display = ("card", "valid_from", "input_usd", "cached_usd", "output_usd")
@@ -277,15 +280,74 @@ class PriceAdmin(NullsMayBeEmpty, AnyAdmin):
 
 
 @admin.register(ModelState)
-class ModelStateAdmin(ReadOnly, AnyAdmin):
-    """Switches and health of the models."""
+class ModelStateAdmin(Browsed):
+    """Switches and health of the models; switching one, or all under ``*``, on and off."""
 
-    list_display = ("name", "is_enabled", "why", "faults_in_row", "open_until", "last_ok_at")
-    list_filter = ("is_enabled",)
+    def has_switch_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may switch models."""
+        return request.user.has_perm("evaluation.switch_model")
+
+    def get_urls(self) -> list[URLPattern]:
+        switch = path("<str:name>/switch/", self.admin_site.admin_view(self.switch))
+        switch.name = "model_switch"
+        return [switch, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show every model that is wired, also those that were never asked."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        known = admission.list_states()
+        context = {
+            **self.admin_site.each_context(request),
+            **(extra_context or {}),
+            "title": "Model states",
+            "opts": self.opts,
+            "states": [known.get(name) or ModelState(name=name) for name in self._names()],
+            "may_switch": self.has_switch_permission(request),
+            "now": datetime.now(UTC),
+        }
+        return TemplateResponse(request, "admin/evaluation/modelstate/change_list.html", context)
+
+    def switch(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask why, and switch one model on or off."""
+        if not self.has_switch_permission(request):
+            raise PermissionDenied
+        if name not in self._names():
+            raise Http404
+        state = admission.list_states().get(name)
+        goes_on = state is not None and not state.is_enabled
+        form, back = reason_form(request), reverse("admin:evaluation_modelstate_changelist")
+        if form.is_valid():
+            admission.switch(
+                name=name,
+                is_enabled=goes_on,
+                actor=request.user.get_username(),
+                why=form.cleaned_data["reason"],
+                now=datetime.now(UTC),
+            )
+            return HttpResponseRedirect(back)
+        verb = f"Switch {'all language models' if name == ALL_MODELS else name}"
+        question = Question(
+            title=f"{verb} {'on' if goes_on else 'off'}",
+            told=[
+                "It is asked again." if goes_on else "It abstains from now on, with your reason."
+            ],
+            submit=f"Switch {'on' if goes_on else 'off'}",
+            is_dangerous=not goes_on,
+            back=back,
+        )
+        return ask(request, self.admin_site, question, form=form)
+
+    @staticmethod
+    def _names() -> list[str]:
+        known = services.evaluators().items()
+        return [ALL_MODELS, *(name for name, each in known if isinstance(each, LanguageModel))]
 
 
 @admin.register(Spend)
-class SpendAdmin(ReadOnly, AnyAdmin):
+class SpendAdmin(Browsed):
     """What each model cost on each day."""
 
     list_display = ("day", "model", "spent_usd", "reserved_usd", "calls")
@@ -338,17 +400,69 @@ def _told(plan: Plan) -> list[str]:
     return [text for each in texts if (text := each(plan=plan))]
 
 
-@admin.register(Evaluation)
-class EvaluationAdmin(ReadOnly, AnyAdmin):
-    """What models made of signals."""
+class CameTo(admin.SimpleListFilter):
+    """Filters evaluations by their end, in words that one index knows."""
 
-    list_display = ("id", "signal", "model", "kind", "status", "outcome", "cost_usd", "created_at")
-    list_filter = ("model", "kind", "status", "outcome")
+    title = "what it came to"
+    parameter_name = "end"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the states, and every cause of an abstention."""
+        del request, model_admin
+        causes = [each for each in AttemptStatus if each != AttemptStatus.OK]
+        return [
+            *((str(each), str(each).capitalize()) for each in EvaluationStatus),
+            *((f"{EvaluationStatus.ABSTAINED}.{each}", f"– {each}") for each in causes),
+        ]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Evaluation]
+    ) -> QuerySet[Evaluation]:
+        """Return the evaluations that ended so."""
+        del request
+        status, _, outcome = (self.value() or "").partition(".")
+        if not status:
+            return queryset
+        rows = queryset.filter(status=status)
+        return rows.filter(outcome=outcome) if outcome else rows
+
+
+@admin.register(Evaluation)
+class EvaluationAdmin(Browsed):
+    """What models made of signals, the newest signal's first."""
+
+    list_display = (
+        "shown_id",
+        "state",
+        "model",
+        "outcome",
+        "signal",
+        "kind",
+        "latency_ms",
+        "cost_usd",
+        "created_at",
+    )
+    list_display_links = ("shown_id",)
+    list_filter = (
+        CameTo,
+        ("model", IndexedValues),
+        ("signal__received_at", Between),
+        "kind",
+    )
     list_select_related = ("signal",)
-    ordering = ("-created_at",)
-    show_full_result_count = False
+    ordering = ("-signal",)
+    search_ids = {"eva": "id", "sig": "signal__event_id"}
+    search_help_text = "The beginning of an id (eva_1a2b, sig_1a2b or 1a2b)"
     inlines = (AttemptInline,)
     actions = ("judge_again",)
+
+    @admin.display(description="evaluation", ordering="signal")
+    def shown_id(self, row: Evaluation) -> str:
+        return short_id("eva", row.id)
+
+    @admin.display(description="status", ordering="status")
+    def state(self, row: Evaluation) -> SafeString:
+        return badge(row.status)
 
     def has_rerun_permission(self, request: HttpRequest) -> bool:
         """Whether this person may have models asked again, which costs money."""
@@ -390,26 +504,36 @@ class EvaluationAdmin(ReadOnly, AnyAdmin):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(ReadOnly, AnyAdmin):
+class AttemptAdmin(Browsed):
     """Every call of a model, with what it was given and what came back."""
 
     list_display = (
         "id",
+        "state",
         "model_requested",
-        "status",
+        "shown_evaluation",
         "started_at",
         "latency_ms",
         "tokens_in",
         "tokens_out",
         "cost_usd",
     )
-    list_filter = ("status", "model_requested")
+    list_filter = ("status", ("started_at", Between))
     ordering = ("-id",)
-    show_full_result_count = False
+    search_ids = {"eva": "evaluation", "sig": "evaluation__signal__event_id"}
+    search_help_text = "The beginning of an evaluation's or a signal's id (eva_1a2b, sig_1a2b)"
+
+    @admin.display(description="status", ordering="status")
+    def state(self, row: Attempt) -> SafeString:
+        return badge(row.status)
+
+    @admin.display(description="evaluation")
+    def shown_evaluation(self, row: Attempt) -> str:
+        return short_id("eva", row.evaluation_id)
 
 
 @admin.register(Rerun)
-class RerunAdmin(ReadOnly, AnyAdmin):
+class RerunAdmin(Browsed):
     """Judgings again of stored cases; each has a page that shows what differs."""
 
     def view_on_site(self, obj: Rerun) -> str:

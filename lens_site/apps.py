@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class LensSiteConfig(AppConfig):
@@ -16,3 +17,10 @@ class LensSiteConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks of the settings."""
         import_module("lens_site.checks")
+
+
+class BackOfficeConfig(admin_apps.AdminConfig):
+    """Django's admin with our own site in it."""
+
+    default_site = "lens_site.back_office.BackOffice"
+    default = False

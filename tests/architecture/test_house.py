@@ -35,6 +35,7 @@ WIDER_FACES = {
         "logs",
         "metrics",
         "parsing",
+        "browsing",
         "sealing",
         "statements",
         "tracing",

@@ -1,0 +1,326 @@
+"""The back office of the conveyor: its work, its dead letters, its switches and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+
+from pipeline import queries, services
+from pipeline.browsing import (
+    Between,
+    Browsed,
+    IndexedValues,
+    Question,
+    ReasonForm,
+    ask,
+    badge,
+    reason_form,
+    short_id,
+)
+from pipeline.models import DeadLetter, Heartbeat, StageRun, Switch
+from pipeline.types import REASON_MAX_CHARS, LetterStatus, RetryPreview, SwitchName
+
+LETTERS = "admin:pipeline_deadletter_changelist"
+SWITCHES = "admin:pipeline_switch_changelist"
+
+
+@admin.register(StageRun)
+class StageRunAdmin(Browsed):
+    """Units of work: what was done for each signal, by whom and with what end."""
+
+    list_display = (
+        "id",
+        "stage",
+        "state",
+        "shown_trace",
+        "run",
+        "attempts",
+        "losses",
+        "worker",
+        "code",
+        "next_at",
+        "finished_at",
+    )
+    list_filter = ("status", ("stage", IndexedValues), ("created_at", Between))
+    ordering = ("-id",)
+    search_ids = {"sig": "trace"}
+    search_help_text = "The beginning of a signal's id (sig_1a2b or 1a2b)"
+
+    @admin.display(description="status", ordering="status")
+    def state(self, row: StageRun) -> SafeString:
+        return badge(row.status)
+
+    @admin.display(description="signal")
+    def shown_trace(self, row: StageRun) -> str:
+        return short_id("sig", row.trace)
+
+
+class RetryForm(forms.Form):
+    """Why dead letters are retried, if there is anything to say."""
+
+    reason = forms.CharField(
+        required=False,
+        max_length=REASON_MAX_CHARS,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="What was mended; the trail keeps it.",
+    )
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(Browsed):
+    """Work that failed for good: by what it died of, to be retried or closed with a note."""
+
+    list_display = (
+        "shown_id",
+        "state",
+        "stage",
+        "code",
+        "reason",
+        "shown_trace",
+        "attempts",
+        "retry_count",
+        "created_at",
+    )
+    list_display_links = ("shown_id",)
+    list_filter = ("status", "stage", ("created_at", Between))
+    ordering = ("-created_at",)
+    search_ids = {"dlq": "id", "sig": "trace"}
+    search_words = ("fingerprint", "code")
+    search_help_text = "The beginning of an id (dlq_1a2b, sig_1a2b), a code, or a fingerprint"
+    change_list_template = "admin/pipeline/deadletter/change_list.html"
+    change_form_template = "admin/pipeline/deadletter/change_form.html"
+    actions = ("retry", "resolve")
+
+    @admin.display(description="letter", ordering="created_at")
+    def shown_id(self, row: DeadLetter) -> str:
+        return short_id("dlq", row.id)
+
+    @admin.display(description="status", ordering="status")
+    def state(self, row: DeadLetter) -> SafeString:
+        return badge(row.status)
+
+    @admin.display(description="signal")
+    def shown_trace(self, row: DeadLetter) -> str:
+        return short_id("sig", row.trace)
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may have dead letters retried or closed."""
+        return request.user.has_perm("pipeline.requeue")
+
+    @admin.action(description="Retry", permissions=["requeue"])
+    def retry(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> HttpResponse:
+        """Show what a retry comes to, and begin once that is agreed to."""
+        return self._retry(request, chosen)
+
+    @admin.action(description="Resolve with a note", permissions=["requeue"])
+    def resolve(self, request: HttpRequest, chosen: QuerySet[DeadLetter]) -> HttpResponse:
+        """Ask for a note, and close the letters."""
+        return self._resolve(request, chosen)
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("groups/<slug:mark>/retry/", wrap(self.retry_group), name="letters_retry"),
+            path("groups/<slug:mark>/resolve/", wrap(self.resolve_group), name="letters_resolve"),
+            path("<uuid:pk>/retry/", wrap(self.retry_one), name="letter_retry"),
+            path("<uuid:pk>/resolve/", wrap(self.resolve_one), name="letter_resolve"),
+            *super().get_urls(),
+        ]
+
+    def retry_group(self, request: HttpRequest, mark: str) -> HttpResponse:
+        """Retry the open letters that died of the same."""
+        return self._retry(request, self._named(request, fingerprint=mark))
+
+    def resolve_group(self, request: HttpRequest, mark: str) -> HttpResponse:
+        """Close the open letters that died of the same."""
+        return self._resolve(request, self._named(request, fingerprint=mark, status="OPEN"))
+
+    def retry_one(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Retry one letter."""
+        return self._retry(request, self._named(request, id=pk))
+
+    def resolve_one(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Close one letter."""
+        return self._resolve(request, self._named(request, id=pk))
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Put what open letters have in common above the list of them."""
+        now = datetime.now(UTC)
+        groups = [
+            {"group": each, "happening": each.is_still_happening(now=now)}
+            for each in queries.group_letters()
+        ]
+        shown = {"groups": groups, "may_requeue": self.has_requeue_permission(request)}
+        return super().changelist_view(request, {**(extra_context or {}), **shown})
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offer to retry or close what is not closed."""
+        letter: DeadLetter | None = kwargs.get("obj")
+        context["may_requeue"] = letter is not None and self.has_requeue_permission(request)
+        context["letter"] = letter
+        answer: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return answer
+
+    def _named(self, request: HttpRequest, **wanted: Any) -> QuerySet[DeadLetter]:
+        if not self.has_requeue_permission(request):
+            raise PermissionDenied
+        rows = queries.list_dead_letters(filters=wanted)
+        if not rows.exists():
+            raise Http404
+        return rows
+
+    def _retry(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> HttpResponse:
+        form, now = reason_form(request, RetryForm), datetime.now(UTC)
+        back = reverse(LETTERS)
+        if form.is_valid():
+            done = services.retry_letters(
+                letters=letters,
+                actor=request.user.get_username(),
+                now=now,
+                reason=form.cleaned_data["reason"],
+            )
+            text = f"{done} retried." if done else "None of them was open any more."
+            self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
+            return HttpResponseRedirect(back)
+        told = services.preview_retry(letters=letters, now=now)
+        question = Question(
+            title="Retry dead letters",
+            told=_sentences(told),
+            warned=_warnings(told),
+            submit=f"Retry {told.letters}",
+            back=back,
+        )
+        return self._asked(request, question, form)
+
+    def _resolve(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> HttpResponse:
+        form, back = reason_form(request, ReasonForm), reverse(LETTERS)
+        if form.is_valid():
+            done = services.resolve_letters(
+                letters=letters,
+                actor=request.user.get_username(),
+                note=form.cleaned_data["reason"],
+                at=datetime.now(UTC),
+            )
+            self.message_user(request, f"{done} resolved.", messages.SUCCESS)
+            return HttpResponseRedirect(back)
+        count = letters.exclude(status=LetterStatus.RESOLVED).count()
+        question = Question(
+            title="Resolve dead letters",
+            told=[f"{count} will be closed without being run again.", "The note stays with them."],
+            submit=f"Resolve {count}",
+            is_dangerous=True,
+            back=back,
+        )
+        return self._asked(request, question, form)
+
+    def _asked(self, request: HttpRequest, question: Question, form: forms.Form) -> HttpResponse:
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        return ask(request, self.admin_site, question, form=form, chosen=chosen)
+
+
+def _sentences(told: RetryPreview) -> Sequence[str]:
+    lines = [f"{told.letters} are open and will be run again, the oldest first."]
+    if told.left:
+        lines.append(f"{told.left} more are left for another time: one retry takes up so many.")
+    if told.not_open:
+        lines.append(f"{told.not_open} are not open and are left alone.")
+    unpriced = ", ".join(told.cost.unpriced)
+    cost = f"Asking the models again will cost about ${told.cost.usd:.4f}, by their latest costs"
+    lines.append(f"{cost}; what {unpriced} will cost is not known." if unpriced else f"{cost}.")
+    return lines
+
+
+def _warnings(told: RetryPreview) -> Sequence[str]:
+    if not told.stale:
+        return ()
+    return (
+        f"{told.stale} of them are stale: the validity of their signals has passed. Retried, they"
+        " end as EXPIRED and no model is asked.",
+    )
+
+
+@admin.register(Switch)
+class SwitchAdmin(Browsed):
+    """What is halted, by whom and why; halting and resuming."""
+
+    change_list_template = "admin/pipeline/switch/change_list.html"
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may halt and resume."""
+        return request.user.has_perm("pipeline.pause")
+
+    def get_urls(self) -> list[URLPattern]:
+        throw = path("<slug:name>/throw/", self.admin_site.admin_view(self.throw))
+        throw.name = "switch_throw"
+        return [throw, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show every switch, also those that nobody has ever thrown."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            **(extra_context or {}),
+            "title": "Switches",
+            "opts": self.opts,
+            "switches": queries.list_switches(),
+            "may_pause": self.has_pause_permission(request),
+        }
+        return TemplateResponse(request, "admin/pipeline/switch/change_list.html", context)
+
+    def throw(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask why, and pause or resume."""
+        if not self.has_pause_permission(request):
+            raise PermissionDenied
+        if name not in SwitchName.values:
+            raise Http404
+        form, halted = reason_form(request), queries.is_paused(name)
+        if form.is_valid():
+            act = services.resume if halted else services.pause
+            act(
+                name=name,
+                actor=request.user.get_username(),
+                reason=form.cleaned_data["reason"],
+                now=datetime.now(UTC),
+            )
+            return HttpResponseRedirect(reverse(SWITCHES))
+        question = Question(
+            title=f"{'Resume' if halted else 'Pause'} {name}",
+            told=[SwitchName(name).label],
+            submit="Resume" if halted else "Pause",
+            is_dangerous=not halted,
+            back=reverse(SWITCHES),
+        )
+        return ask(request, self.admin_site, question, form=form)
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(Browsed):
+    """Programs that report: workers and conductors."""
+
+    list_display = ("name", "kind", "state", "version", "started_at", "seen_at")
+    list_filter = ("kind",)
+    ordering = ("kind", "name")
+    search_words = ("name",)
+
+    @admin.display(description="state")
+    def state(self, row: Heartbeat) -> SafeString:
+        alive = datetime.now(UTC) - row.seen_at < Heartbeat.STALE_AFTER
+        return badge("running" if alive else "silent")

@@ -1,0 +1,152 @@
+"""The back office of the signals room: what came in, and stopping what is under way."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+
+from pipeline.browsing import (
+    Between,
+    Browsed,
+    IndexedValues,
+    Question,
+    ask,
+    badge,
+    reason_form,
+    short_id,
+)
+from signals import services
+from signals.models import Replay, Signal
+from signals.types import OPEN_STATUSES, SignalEnded
+
+CANCELLED_AT_ONCE = 500
+
+
+@admin.register(Signal)
+class SignalAdmin(Browsed):
+    """Signals as they were accepted, and where they stand."""
+
+    list_display = (
+        "shown_id",
+        "state",
+        "symbol",
+        "event_type",
+        "direction",
+        "entry_price",
+        "source",
+        "origin",
+        "received_at",
+    )
+    list_display_links = ("shown_id",)
+    list_filter = (
+        "status",
+        ("symbol", IndexedValues),
+        ("received_at", Between),
+        "event_type",
+        "origin",
+    )
+    ordering = ("-id",)
+    search_ids = {"sig": "event_id"}
+    search_words = ("symbol", "source")
+    search_help_text = "The beginning of an id (sig_1a2b or 1a2b), a symbol, or a whole source"
+    change_form_template = "admin/signals/signal/change_form.html"
+    actions = ("cancel",)
+
+    @admin.display(description="signal", ordering="id")
+    def shown_id(self, signal: Signal) -> str:
+        return short_id("sig", signal.event_id)
+
+    @admin.display(description="status", ordering="status")
+    def state(self, signal: Signal) -> SafeString:
+        return badge(signal.status)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may stop signals."""
+        return request.user.has_perm("signals.cancel")
+
+    @admin.action(description="Cancel", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, chosen: QuerySet[Signal]) -> HttpResponse | None:
+        """Ask why, and stop those of the chosen signals that are under way."""
+        rows = list(chosen.order_by("id")[: CANCELLED_AT_ONCE + 1])
+        if len(rows) > CANCELLED_AT_ONCE:
+            text = f"At most {CANCELLED_AT_ONCE} signals at a time."
+            self.message_user(request, text, messages.ERROR)
+            return None
+        return self._cancel(request, rows, back=request.get_full_path())
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        cancel = path("<int:pk>/cancel/", wrap(self.cancel_one), name="signal_cancel")
+        return [cancel, *super().get_urls()]
+
+    def cancel_one(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask why, and stop one signal."""
+        if not self.has_cancel_permission(request):
+            raise PermissionDenied
+        signal = Signal.objects.filter(pk=pk).first()
+        if signal is None:
+            raise Http404
+        back = reverse("admin:signals_signal_change", args=[pk])
+        return self._cancel(request, [signal], back=back)
+
+    def _cancel(self, request: HttpRequest, rows: list[Signal], *, back: str) -> HttpResponse:
+        form = reason_form(request)
+        if form.is_valid():
+            reason = form.cleaned_data["reason"]
+            done = sum(self._stopped(request, signal, reason=reason) for signal in rows)
+            text = f"{done} of {len(rows)} cancelled; the others had ended already."
+            self.message_user(request, f"{done} cancelled." if done == len(rows) else text)
+            return HttpResponseRedirect(back)
+        under_way = sum(signal.status in OPEN_STATUSES for signal in rows)
+        question = Question(
+            title="Cancel signals",
+            told=[
+                f"{under_way} of {len(rows)} are under way and will be cancelled.",
+                "Nothing more is judged or published of them. Cancelling cannot be undone.",
+            ],
+            submit=f"Cancel {under_way}",
+            is_dangerous=True,
+            back=back,
+        )
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        return ask(request, self.admin_site, question, form=form, chosen=chosen)
+
+    @staticmethod
+    def _stopped(request: HttpRequest, signal: Signal, *, reason: str) -> bool:
+        try:
+            services.cancel(
+                event_id=signal.event_id,
+                actor=request.user.get_username(),
+                reason=reason,
+                now=datetime.now(UTC),
+            )
+        except SignalEnded:
+            return False
+        return True
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offer to cancel what is under way."""
+        signal: Signal | None = kwargs.get("obj")
+        under_way = signal is not None and signal.status in OPEN_STATUSES
+        context["may_cancel"] = under_way and self.has_cancel_permission(request)
+        answer: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return answer
+
+
+@admin.register(Replay)
+class ReplayAdmin(Browsed):
+    """Recordings that were run through the house."""
+
+    list_display = ("id", "symbol", "every_s", "candles_path", "created_at")
+    ordering = ("-created_at",)
+    search_words = ("symbol",)
