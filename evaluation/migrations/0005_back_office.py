@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('evaluation', '0003_operators'),
+        ('evaluation', '0004_source_ratings'),
         ('signals', '0004_webhooks'),
     ]
 
