@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # the view module reads the settings that name the classes be
     from rest_framework.views import APIView
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+VERDICT = "lens.rate_verdict"
+"""Where the verdict stands in the scope of a request that was counted before it got here."""
 QUERY_NAMES = frozenset({"api_key", "apikey", "api-key", "x-api-key", "access_token"})
 QUERY_HINT = (
     "A key in the URL is not read, because URLs end up in logs. "
@@ -120,12 +122,9 @@ class KeyThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         if not isinstance(request.auth, Identity):
             return True
-        self.verdict = BUDGET.take(
-            whose=request.auth.owner,
-            limit=limit_for(identity=request.auth, method=request.method or ""),
-            now_s=timezone.now().timestamp(),
-        )
         plain = cast("Any", request._request)
+        counted: Verdict | None = getattr(plain, "scope", {}).get(VERDICT)
+        self.verdict = counted or take_call(identity=request.auth, method=request.method or "")
         plain.rate_verdict = self.verdict
         return self.verdict.allowed
 
@@ -137,6 +136,12 @@ class KeyThrottle(BaseThrottle):
 def identity_of(request: Request) -> Identity:
     """Return who is behind an authenticated request."""
     return cast("Identity", request.auth)
+
+
+def take_call(*, identity: Identity, method: str) -> Verdict:
+    """Take one call from what the owner of a key may still do."""
+    limit = limit_for(identity=identity, method=method)
+    return BUDGET.take(whose=identity.owner, limit=limit, now_s=timezone.now().timestamp())
 
 
 def limit_for(*, identity: Identity, method: str) -> Limit:

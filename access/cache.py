@@ -24,12 +24,22 @@ class ShortMemory(Generic[Value]):
 
     def get(self, name: str, *, now: datetime, read: Callable[[str], Value]) -> Value:
         """Return what was read under ``name`` lately, or read it."""
-        entry = self._entries.get(name)
-        if entry is not None and timedelta(0) <= now - entry[0] < self._keeps:
+        entry = self._fresh(name, now=now)
+        if entry is not None:
             return entry[1]
         value = read(name)
         self.put(name, value, now=now)
         return value
+
+    def recall(self, name: str, *, now: datetime) -> Value | None:
+        """Return what was read under ``name`` lately; None if nothing was."""
+        entry = self._fresh(name, now=now)
+        return entry[1] if entry else None
+
+    def _fresh(self, name: str, *, now: datetime) -> tuple[datetime, Value] | None:
+        entry = self._entries.get(name)
+        is_fresh = entry is not None and timedelta(0) <= now - entry[0] < self._keeps
+        return entry if is_fresh else None
 
     def put(self, name: str, value: Value, *, now: datetime) -> None:
         """Remember ``value`` as read at ``now``; the oldest entry makes room."""

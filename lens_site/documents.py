@@ -127,6 +127,9 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "HOOK_BODY_MAX_BYTES": D("Bytes of one message to a webhook."),
         "HOOK_REFUSALS_KEPT": D("Refused messages that are kept of each webhook."),
         "HOOK_REFUSAL_BODY_BYTES": D("Bytes of a refused message that are kept."),
+        "INTAKE_GROUP_MAX": D(
+            "Requests to `POST /signals` that may share one transaction; 0: none do."
+        ),
         "BACKLOG_MAX_SIGNALS": D("Unfinished signals above which new ones are answered with 429."),
         "BACKLOG_MAX_AGE_S": D(
             "Seconds that the oldest queued signal may wait before new ones are answered with 429."

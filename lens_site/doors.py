@@ -9,6 +9,8 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.utils.module_loading import import_string
 
+from lens_site.intake import Application, Intake, is_intake
+
 
 class ProgramHandler(ASGIHandler):
     """Django's handler with ``PROGRAM_MIDDLEWARE``, all of which must be asynchronous.
@@ -36,10 +38,15 @@ class Doors:
     def __init__(self, *, people: ASGIHandler, programs: ASGIHandler) -> None:
         self._people = people
         self._programs = programs
+        self._intake = Intake(programs=programs)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        door = self._programs if is_for_programs(scope["path"]) else self._people
-        await door(scope, receive, send)
+        await self._door(scope)(scope, receive, send)
+
+    def _door(self, scope: dict[str, Any]) -> Application:
+        if is_intake(scope):
+            return self._intake
+        return self._programs if is_for_programs(scope["path"]) else self._people
 
 
 def is_for_programs(path: str) -> bool:

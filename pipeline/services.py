@@ -26,7 +26,7 @@ from pipeline.logs import without_secrets
 from pipeline.metrics import count_rare
 from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
 from pipeline.retry import backoff
-from pipeline.tracing import current_request_id
+from pipeline.tracing import current_request_id, request_id_of
 from pipeline.types import (
     REASON_MAX_CHARS,
     Claim,
@@ -179,7 +179,7 @@ def record(
             at=at,
             verb=verb,
             actor=actor[:ACTOR_MAX_CHARS],
-            request_id=current_request_id(),
+            request_id=request_id_of(trace),
             details=without_secrets(details),
         )
     )

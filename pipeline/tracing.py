@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from uuid import UUID
 
 _REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -22,6 +23,26 @@ def request(request_id: str) -> Iterator[None]:
 def current_request_id() -> str:
     """Return the id of the request that is being served; empty where there is none."""
     return _REQUEST_ID.get()
+
+
+_REQUEST_IDS: ContextVar[Mapping[UUID, str] | None] = ContextVar("request_ids", default=None)
+
+
+@contextmanager
+def requests(by_event: Mapping[UUID, str]) -> Iterator[None]:
+    """Let everything within know which request brought which signal, where several came at once."""
+    token = _REQUEST_IDS.set(by_event)
+    try:
+        yield
+    finally:
+        _REQUEST_IDS.reset(token)
+
+
+def request_id_of(event_id: UUID | None) -> str:
+    """Return the id of the request that brought a signal, else of the one being served."""
+    several = _REQUEST_IDS.get()
+    brought = several.get(event_id) if several and event_id else None
+    return brought or current_request_id()
 
 
 _EVENT_ID: ContextVar[str] = ContextVar("event_id", default="")

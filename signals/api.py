@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import IO, Any, ClassVar
@@ -37,7 +38,7 @@ from signals.serializers import (
     ValidationAnswer,
     signal_json,
 )
-from signals.types import Receipt, SignalStatus, Submission
+from signals.types import InvalidSignal, Receipt, SignalStatus, Submission
 
 BATCH_MAX = 500
 KEY_TEXT = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
@@ -134,25 +135,17 @@ class SignalsView(APIView):
     def post(self, request: Request) -> Response:
         now, owner = timezone.now(), identity_of(request).owner
         try:
-            draft = parse_signal(request.data, now=now)
-        except LensError as error:
+            submission = read_submission(
+                request.data, headers=request.headers, owner=owner, now=now
+            )
+        except InvalidSignal as error:
             services.note_complaint(owner=owner, error=error, now=now)
             raise
         services.refuse_when_overloaded(now=now)
-        submission = Submission(
-            draft=draft,
-            owner=owner,
-            idempotency_key=_idempotency_key(request),
-            body_sha256=_digest(request.data),
-        )
         [answer] = services.submit_signals(submissions=[submission], now=now)
         if not isinstance(answer, Receipt):
             raise answer
-        response = Response(_receipt_json(answer), status=201)
-        response["Location"] = f"/api/v1/signals/{answer.event_id}"
-        if answer.replayed:
-            response["Idempotency-Replayed"] = "true"
-        return response
+        return Response(receipt_json(answer), status=201, headers=receipt_headers(answer))
 
     @extend_schema(
         operation_id="list_signals",
@@ -193,7 +186,7 @@ class BatchView(APIView):
         now = timezone.now()
         items = _batch_items(request.data)
         services.refuse_when_overloaded(now=now)
-        key = _idempotency_key(request)
+        key = _idempotency_key(request.headers)
         results: list[dict[str, Any]] = [{} for _ in items]
         accepted: list[tuple[int, Submission]] = []
         for index, item in enumerate(items):
@@ -323,8 +316,24 @@ def timeline_json(signal: Signal) -> list[dict[str, Any]]:
     ]
 
 
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("Idempotency-Key", request.headers.get("X-Idempotency-Key"))
+def read_submission(
+    value: Any, *, headers: Mapping[str, str], owner: str, now: datetime
+) -> Submission:
+    """Return what a request to store one signal asks for.
+
+    :raises InvalidSignal: naming every field that breaks a rule.
+    :raises InvalidRequest: if the idempotency key cannot be one.
+    """
+    return Submission(
+        draft=parse_signal(value, now=now),
+        owner=owner,
+        idempotency_key=_idempotency_key(headers),
+        body_sha256=_digest(value),
+    )
+
+
+def _idempotency_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get("Idempotency-Key", headers.get("X-Idempotency-Key"))
     if key is None:
         return None
     if not KEY_TEXT.fullmatch(key):
@@ -350,7 +359,14 @@ def _batch_items(value: Any) -> list[Any]:
     return items
 
 
-def _receipt_json(receipt: Receipt) -> dict[str, Any]:
+def receipt_headers(receipt: Receipt) -> dict[str, str]:
+    """Return the headers that go with a receipt."""
+    replayed = {"Idempotency-Replayed": "true"} if receipt.replayed else {}
+    return {"Location": f"/api/v1/signals/{receipt.event_id}", **replayed}
+
+
+def receipt_json(receipt: Receipt) -> dict[str, Any]:
+    """Return a receipt as clients see it."""
     return {
         "event_id": str(receipt.event_id),
         "status": "ENQUEUED",

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from pipeline import services as pipeline
+from pipeline import tracing
 from pipeline.logs import masked
 from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
@@ -77,7 +78,11 @@ def submit_signals(
     decides, so parallel twins get one signal.
     """
     rows = [_row(submission, now=now) for submission in submissions]
-    with transaction.atomic(), pipeline.trail():
+    brought_by = {
+        row.event_id: submission.request_id
+        for row, submission in zip(rows, submissions, strict=True)
+    }
+    with transaction.atomic(), tracing.requests(brought_by), pipeline.trail():
         Signal.objects.bulk_create([row for row in rows if row.idempotency_key is None])
         keyed = [row for row in rows if row.idempotency_key is not None]
         Signal.objects.bulk_create(

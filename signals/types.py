@@ -113,6 +113,7 @@ class Submission:
     idempotency_key: str | None = None
     body_sha256: str = ""
     replay_id: UUID | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
