@@ -201,7 +201,9 @@ class ScoreDay(models.Model):
     """Sums of one day's scores of one model, prompt, source, symbol and regime.
 
     Everything that a scoreboard shows is a quotient of such sums, and a day is the block by which
-    its intervals are drawn. The model is empty for the signals themselves.
+    its intervals are drawn. The model is empty for the signals themselves. Beside the row of each
+    group stands one of the whole day (``ALL`` in place of what divides it), with ``bins``: how
+    often each probability was stated and how often it came true, by its thousandth.
     """
 
     scope = models.CharField(max_length=SCOPE_CHARS)
@@ -232,6 +234,7 @@ class ScoreDay(models.Model):
     skill_sq = models.FloatField(default=0.0)
     cost_usd = models.DecimalField(max_digits=20, decimal_places=10, default=0)
     latency_ms = models.FloatField(default=0.0)
+    bins = models.JSONField(default=dict)
 
     class Meta:
         constraints = [
@@ -250,7 +253,10 @@ class ScoreDay(models.Model):
                 name="one_sum_per_day",
             ),
         ]
-        indexes = [models.Index(fields=["scope", "day"], name="score_day_by_day")]
+        indexes = [
+            models.Index(fields=["scope", "day"], name="score_day_by_day"),
+            models.Index(fields=["scope", "source", "day"], name="score_day_by_source"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.model} on {self.day}: {self.n}"

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 
 from decisions.types import JURY, REPLAY
 from evaluation.types import SourceRate
@@ -26,8 +26,9 @@ from outcomes.standing import (
     mean_by_day,
     standing_of,
 )
-from outcomes.types import SIGNAL, OutcomeStatus
+from outcomes.types import ALL, DIVIDING, SIGNAL, OutcomeStatus
 from quant.pooling import leave_one_out
+from quant.scores import Counts
 from quant.types import Array
 
 
@@ -234,11 +235,10 @@ def get_scoreboard(
         wanted["day__gte"] = since
     if until is not None:
         wanted["day__lt"] = until
-    groups = _sums_by_day(wanted, by=by)
-    stated = _stated(wanted, by=by)
+    groups, stated = _sums_by_day(wanted, by=by)
     own = [key for key in groups if _named(by, key).get("model") == SIGNAL]
     standings = [
-        standing_of(_named(by, key), days, **stated.get(key, {}))
+        standing_of(_named(by, key), days, stated=stated.get(key))
         for key, days in sorted(groups.items())
         if key not in own
     ]
@@ -251,54 +251,70 @@ def get_scoreboard(
     )
 
 
-def _sums_by_day(wanted: Mapping[str, Any], *, by: Sequence[str]) -> dict[tuple[str, ...], Array]:
-    """Return (days, columns) sums for each group."""
-    found: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
-    sums = {f"sum_{name}": Sum(name) for name in COLUMNS}
-    rows = ScoreDay.objects.filter(**wanted).values_list(*by, "day").annotate(**sums)
-    for row in rows.order_by("day"):
-        found[row[: len(by)]].append([float(value or 0) for value in row[len(by) + 1 :]])
-    return {key: np.array(days, dtype=np.float64) for key, days in found.items()}
-
-
-def _stated(
+def _sums_by_day(
     wanted: Mapping[str, Any], *, by: Sequence[str]
-) -> dict[tuple[str, ...], dict[str, Array]]:
-    """Return every stated probability, to three decimals, with what came of it, by group."""
-    rows = Score.objects.filter(**wanted, bin__isnull=False).values_list(*by, "bin", "won")
-    found: dict[tuple[str, ...], list[tuple[int, bool, int]]] = defaultdict(list)
-    for row in rows.annotate(n=Count("id")).order_by():
-        *group, place, won, n = row
-        found[tuple(group)].append((place, won, n))
-    return {
-        key: {
-            "p": np.repeat([place / 1_000 for place, _, _ in told], [n for _, _, n in told]),
-            "won": np.repeat([float(won) for _, won, _ in told], [n for _, _, n in told]),
-        }
-        for key, told in found.items()
-    }
+) -> tuple[dict[tuple[str, ...], Array], dict[tuple[str, ...], Counts]]:
+    """Return (days, columns) sums of each group, and the probabilities it stated.
+
+    Whole days are read where nothing divides them: a few rows however many decisions there are.
+    """
+    is_whole = tuple(by) == ("model",) and not DIVIDING & wanted.keys()
+    rows = ScoreDay.objects.filter(**wanted)
+    rows = rows.filter(source=ALL) if is_whole else rows.exclude(source=ALL)
+    sums = {f"sum_{name}": Sum(name) for name in COLUMNS}
+    found: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
+    for row in rows.values_list(*by, "day").annotate(**sums).order_by(*by, "day"):
+        found[row[: len(by)]].append([float(value or 0) for value in row[len(by) + 1 :]])
+    groups = {key: np.array(days, dtype=np.float64) for key, days in found.items()}
+    return groups, _stated_of_days(rows) if is_whole else _stated(wanted, by=by)
+
+
+def _stated_of_days(rows: QuerySet[ScoreDay]) -> dict[tuple[str, ...], Counts]:
+    """Return how often each model stated each probability, from the bins of whole days."""
+    found: dict[tuple[str, ...], list[tuple[int, int, int]]] = defaultdict(list)
+    for model, bins in rows.exclude(model=SIGNAL).values_list("model", "bins"):
+        found[model,] += [(int(step), n, wins) for step, (n, wins) in bins.items()]
+    return {key: Counts.of(*_columns(told)) for key, told in found.items() if told}
+
+
+def _stated(wanted: Mapping[str, Any], *, by: Sequence[str]) -> dict[tuple[str, ...], Counts]:
+    """Return how often each group stated each probability, and how often it came true."""
+    rows = Score.objects.filter(**wanted, bin__isnull=False).values_list(*by, "bin")
+    found: dict[tuple[str, ...], list[tuple[int, int, int]]] = defaultdict(list)
+    counted = rows.annotate(told=Count("id"), wins=Count("id", filter=Q(won=True)))
+    for row in counted.order_by():
+        *group, step, n, wins = row
+        found[tuple(group)].append((step, n, wins))
+    return {key: Counts.of(*_columns(told)) for key, told in found.items()}
+
+
+def _columns(told: Sequence[tuple[int, int, int]]) -> tuple[Array, Array, Array]:
+    steps, n, wins = np.array(told, dtype=np.float64).T
+    return steps, n, wins
 
 
 def _named(by: Sequence[str], key: tuple[str, ...]) -> dict[str, str]:
     return dict(zip(by, key, strict=True))
 
 
-PAIRED_OVER = 20_000  # of the newest signals, where each model is held beside each other
+PAIRED_OVER = 2_000  # of the newest signals, where each model is held beside each other
 
 
 def list_paired(
     wanted: Mapping[str, Any],
 ) -> tuple[list[str], Array, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Return models, their probabilities (signals, models), what won, and the day of each."""
-    newest = Score.objects.filter(**wanted, model=SIGNAL).order_by("-known_at", "-id")
+    newest = Score.objects.filter(**wanted, model=SIGNAL).order_by("-day", "-id")
     signals = {
         (event_id, run): (place, won, day.toordinal())
         for place, (event_id, run, won, day) in enumerate(
             newest.values_list("event_id", "run", "won", "day")[:PAIRED_OVER]
         )
     }
-    rows = Score.objects.filter(**wanted, p__isnull=False).exclude(model=SIGNAL)
-    told = list(rows.values_list("event_id", "run", "model", "p"))
+    rows = Score.objects.filter(
+        event_id__in={event_id for event_id, _ in signals}, variant="", p__isnull=False
+    )
+    told = list(rows.exclude(model=SIGNAL).values_list("event_id", "run", "model", "p"))
     models = sorted({model for _, _, model, _ in told})
     places = {model: place for place, model in enumerate(models)}
     p = np.full((len(signals), len(models)), np.nan)

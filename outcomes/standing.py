@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from quant.intervals import Interval, day_bootstrap, wilson
-from quant.scores import BASELINES, TOO_FEW, auc, calibration_error, cost_of_skill, reliability
+from quant.intervals import LEAST_DAYS, Interval, draw_days, percentiles, wilson
+from quant.scores import (
+    BASELINES,
+    TOO_FEW,
+    Counts,
+    auc_of,
+    calibration_error,
+    cost_of_skill,
+    reliability_of,
+)
 from quant.types import Array, Times
 
 SEED = 7
 """Intervals are drawn with this seed, so that the same scores always show the same interval."""
+
+RESAMPLES = 1_000
 
 COLUMNS = (
     "n",
@@ -89,18 +100,17 @@ class Standing:
         return self.group.get("model", "")
 
 
-def standing_of(
-    group: Mapping[str, str], days: Array, *, p: Array | None = None, won: Array | None = None
-) -> Standing:
+def standing_of(group: Mapping[str, str], days: Array, *, stated: Counts | None = None) -> Standing:
     """Return how one group stands.
 
-    Shapes: ``days`` is (days, columns) sums; ``p`` and ``won`` are (n,) for the figures that
-    need every probability at once.
+    Shapes: ``days`` is (days, columns) sums; ``stated`` counts the probabilities, for the figures
+    that need all of them at once.
     Units: see ``Standing``.
     """
     total = dict(zip(COLUMNS, days.sum(axis=0).tolist(), strict=True))
     n, followed = int(total["n"]), int(total["followed"])
     ignored = n - followed
+    drawn = _Drawn(days)
     gain = _ratio(total["brier_base"] - total["brier"], n)
     return Standing(
         group=group,
@@ -110,19 +120,17 @@ def standing_of(
         coverage=_ratio(n, total["asked"]),
         win_rate=_share(total["wins"], n),
         mean_p=_ratio(total["p"], n),
-        brier=_figure(days, lambda sums: _over(sums, "brier", "n")),
+        brier=drawn.figure(lambda sums: _over(sums, "brier", "n")),
         brier_raw=_ratio(total["brier_raw"], n),
-        skill=_figure(days, lambda sums: 1.0 - _over(sums, "brier", "brier_base")),
-        skill_raw=_figure(days, lambda sums: 1.0 - _over(sums, "brier_raw", "brier_base")),
+        skill=drawn.figure(lambda sums: 1.0 - _over(sums, "brier", "brier_base")),
+        skill_raw=drawn.figure(lambda sums: 1.0 - _over(sums, "brier_raw", "brier_base")),
         log_loss=_ratio(total["log_loss"], n),
-        auc=None if p is None or won is None else _finite(auc(p, won.astype(np.bool_))),
-        ece=None
-        if p is None or won is None
-        else _finite(calibration_error(reliability(p, won.astype(np.bool_)))),
+        auc=None if stated is None else _finite(auc_of(stated)),
+        ece=None if stated is None else _finite(calibration_error(reliability_of(stated))),
         followed=followed,
         hit_rate=_share(total["followed_wins"], followed),
-        followed_r=_figure(days, lambda sums: _over(sums, "followed_r", "followed")),
-        ignored_r=_figure(days, _ignored_r) if ignored else Figure(value=None),
+        followed_r=drawn.figure(lambda sums: _over(sums, "followed_r", "followed")),
+        ignored_r=drawn.figure(_ignored_r) if ignored else Figure(value=None),
         plan_r=_ratio(total["plan_r"], total["plans"]),
         cost_usd=total["cost_usd"],
         cost_per_decision_usd=_ratio(total["cost_usd"], n),
@@ -160,11 +168,27 @@ def _baseline(name: str, p: float, days: Array) -> Standing:
     return standing_of({"model": name}, np.stack([made[each] for each in COLUMNS], axis=1))
 
 
-def _figure(days: Array, statistic: Callable[[Array], Array]) -> Figure:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(days.sum(axis=0, keepdims=True))[0])
-    interval = day_bootstrap(days, statistic, rng=np.random.default_rng(SEED))
-    return Figure(value=_finite(value), interval=interval)
+class _Drawn:
+    """Sums of all days, and of as many days drawn again and again."""
+
+    def __init__(self, days: Array) -> None:
+        self._whole = days.sum(axis=0, keepdims=True)
+        self._again = _draws(len(days)) @ days if len(days) >= LEAST_DAYS else None
+
+    def figure(self, statistic: Callable[[Array], Array]) -> Figure:
+        """Return a figure with its interval; none below ``LEAST_DAYS`` days."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(statistic(self._whole)[0])
+            again = None if self._again is None else statistic(self._again)
+        if again is None or not np.isfinite(value):
+            return Figure(value=_finite(value))
+        return Figure(value=value, interval=percentiles(again))
+
+
+@lru_cache(maxsize=32)
+def _draws(days: int) -> Array:
+    """Return the draws for so many days, the same every time."""
+    return draw_days(days, rng=np.random.default_rng(SEED), resamples=RESAMPLES)
 
 
 def _over(sums: Array, above: str, below: str) -> Array:
@@ -235,4 +259,4 @@ def mean_by_day(values: Array, days: Times) -> Figure:
         return Figure(value=None)
     _, day = np.unique(days, return_inverse=True)
     sums = np.stack([np.bincount(day, weights=values), np.bincount(day).astype(np.float64)], axis=1)
-    return _figure(sums, lambda drawn: drawn[:, 0] / drawn[:, 1])
+    return _Drawn(sums).figure(lambda drawn: drawn[:, 0] / drawn[:, 1])

@@ -24,7 +24,7 @@ from evaluation.types import Action, EvaluationStatus
 from outcomes import queries
 from outcomes.following import to_ms
 from outcomes.models import Outcome, Question, Score, ScoreDay
-from outcomes.types import SIGNAL
+from outcomes.types import ALL, DIVIDING, SIGNAL
 from quant.scores import LOG_CLIP, trailing_base_rate
 
 FOLLOWED = frozenset({str(Action.FOLLOW_ENTER), str(Action.FOLLOW_EXIT)})
@@ -48,6 +48,9 @@ KEY = (
     "event_type",
     "day",
 )
+Stated = tuple[int, int, int]
+"""A probability's step, how often it was stated, and how often it came true."""
+
 SUMS = (
     "asked",
     "n",
@@ -252,25 +255,31 @@ class _Sums:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._bins: dict[tuple[Any, ...], list[Stated]] = defaultdict(list)
 
     def count(self, score: Score) -> None:
-        sums = self._of(tuple(getattr(score, name) for name in KEY))
-        sums["asked"] += 1
-        sums["cost_usd"] += score.cost_usd or 0
-        sums["latency_ms"] += score.latency_ms or 0.0
-        if score.p is None or score.p_raw is None:
-            return
-        for name, value in _terms(score, p=score.p, p_raw=score.p_raw).items():
-            sums[name] += value
+        key = tuple(getattr(score, name) for name in KEY)
+        added: dict[str, Any] = {
+            "asked": 1,
+            "cost_usd": score.cost_usd or 0,
+            "latency_ms": score.latency_ms or 0.0,
+        }
+        if score.p is not None and score.p_raw is not None:
+            added |= _terms(score, p=score.p, p_raw=score.p_raw)
+        for sums in self._both(key):
+            for name, value in added.items():
+                sums[name] += value
+        if score.bin is not None:
+            self._bins[_whole(key)].append((score.bin, 1, int(score.won)))
 
     def count_plan(self, outcome: Outcome) -> None:
         """Count what a decision's own plan earned, if it was advice to enter."""
         row = outcome.question
         if row.model == SIGNAL or row.decision not in FOLLOWED or outcome.net_r is None:
             return
-        sums = self._of(_key_of(row))
-        sums["plan_r"] += outcome.net_r
-        sums["plans"] += 1
+        for sums in self._both(_key_of(row)):
+            sums["plan_r"] += outcome.net_r
+            sums["plans"] += 1
 
     def store(self) -> None:
         """Add everything to the rows, held in one order so that nobody waits in a circle."""
@@ -281,18 +290,37 @@ class _Sums:
         ScoreDay.objects.bulk_create(empty, ignore_conflicts=True)
         held = queries.hold_sums(keys=keys)
         for row in held:
-            added = self._rows[tuple(getattr(row, name) for name in KEY)]
+            key = tuple(getattr(row, name) for name in KEY)
             for name in SUMS:
-                setattr(row, name, getattr(row, name) + added[name])
+                setattr(row, name, getattr(row, name) + self._rows[key][name])
+            row.bins = with_stated(row.bins, self._bins.get(key, ()))
         ScoreDay.objects.bulk_create(
-            held, update_conflicts=True, update_fields=SUMS, unique_fields=["id"]
+            held, update_conflicts=True, update_fields=[*SUMS, "bins"], unique_fields=["id"]
         )
+
+    def _both(self, key: tuple[Any, ...]) -> Iterable[dict[str, Any]]:
+        """Return the sums of a group's day, and those of the whole day."""
+        return self._of(key), self._of(_whole(key))
 
     def _of(self, key: tuple[Any, ...]) -> dict[str, Any]:
         empty: dict[str, Any] = dict.fromkeys(SUMS, 0.0)
         empty |= dict.fromkeys(("asked", "n", "wins", "followed", "followed_wins", "plans"), 0)
         empty["cost_usd"] = Decimal(0)
         return self._rows.setdefault(key, empty)
+
+
+def with_stated(bins: Mapping[str, Sequence[int]], stated: Iterable[Stated]) -> dict[str, Any]:
+    """Return a day's bins with more probabilities counted in."""
+    counted = {int(step): [n, wins] for step, (n, wins) in bins.items()}
+    for step, n, wins in stated:
+        of_step = counted.setdefault(step, [0, 0])
+        of_step[0] += n
+        of_step[1] += wins
+    return {str(step): counted[step] for step in sorted(counted)}
+
+
+def _whole(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(ALL if name in DIVIDING else value for name, value in zip(KEY, key, strict=True))
 
 
 def _key_of(row: Question) -> tuple[Any, ...]:

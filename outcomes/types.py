@@ -18,6 +18,13 @@ SCOPE_CHARS = 43
 """How long the name of a scope may be; see ``decisions.types.scope_of``."""
 
 
+ALL = "*"
+"""In a day's sums: of all prompts, sources, symbols and regimes of a model together."""
+
+DIVIDING = frozenset({"prompt_version", "source", "symbol", "regime"})
+"""What divides a day; the sums of the whole day have ``ALL`` there."""
+
+
 class EntryRule(TextChoices):
     """How a question's position is entered."""
 

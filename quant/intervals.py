@@ -53,13 +53,26 @@ def day_bootstrap(
         finite (nothing to divide by) are left out.
     Source: Künsch 1989 with blocks of a day; percentile interval.
     """
-    days = sums.shape[0]
-    if days < LEAST_DAYS:
+    if len(sums) < LEAST_DAYS:
         return None
-    counts = rng.multinomial(days, np.full(days, 1.0 / days), size=resamples)
+    draws = draw_days(len(sums), rng=rng, resamples=resamples)
     with np.errstate(divide="ignore", invalid="ignore"):
-        figures = statistic(counts @ sums)
-    return _percentiles(figures, level)
+        figures = statistic(draws @ sums)
+    return percentiles(figures, level=level)
+
+
+def draw_days(days: int, *, rng: np.random.Generator, resamples: int = RESAMPLES) -> Array:
+    """Return how often each day is in each draw of as many days as there are.
+
+    Shapes: -> (resamples, days); every row sums to ``days``.
+    Units: counts.
+    Edges: may be kept and used for all sums over the same number of days.
+    Source: drawing with replacement.
+    """
+    drawn = rng.integers(0, days, size=(resamples, days))
+    drawn += days * np.arange(resamples)[:, np.newaxis]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * days)
+    return counts.reshape(resamples, days).astype(np.float64)
 
 
 def day_bootstrap_rows(
@@ -84,10 +97,17 @@ def day_bootstrap_rows(
         return None
     drawn = rng.integers(0, len(blocks), size=(resamples, len(blocks)))
     figures = [statistic(np.concatenate([blocks[i] for i in row])) for row in drawn]
-    return _percentiles(np.array(figures), level)
+    return percentiles(np.array(figures), level=level)
 
 
-def _percentiles(figures: Array, level: float) -> Interval | None:
+def percentiles(figures: Array, *, level: float = LEVEL) -> Interval | None:
+    """Return between which figures the middle ``level`` of them lies.
+
+    Shapes: (m,) -> lower and upper end.
+    Units: those of the figures.
+    Edges: figures that are not finite are left out; None if none are left.
+    Source: ``numpy.percentile``.
+    """
     finite = figures[np.isfinite(figures)]
     if not finite.size:
         return None

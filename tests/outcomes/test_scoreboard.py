@@ -1,0 +1,140 @@
+"""Figures of a scoreboard are those of its scores, whatever rows they are read from."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+
+import numpy as np
+import pytest
+
+from outcomes import queries, services
+from outcomes.models import Outcome, Score, ScoreDay
+from outcomes.standing import Standing
+from outcomes.types import ALL, SIGNAL, OutcomeStatus
+from quant.scores import auc, brier, calibration_error, log_loss, reliability
+from tests.factories import NOON, make_decision, make_signal
+from tests.outcomes.makers import make_question
+
+pytestmark = pytest.mark.django_db
+
+DAYS = 8
+
+
+@pytest.fixture
+def told(db: None) -> None:
+    """Signals of two sources over eight days, each judged by a model and ended, and scored."""
+    del db
+    rng = Random(3)
+    for place in range(DAYS * 5):
+        at = NOON + timedelta(days=place // 5, hours=place % 5)
+        source = ("alpha", "beta")[place % 2]
+        signal = make_signal(source=source, ts_utc=at, received_at=at)
+        question = make_question(
+            event_id=signal.event_id, source=source, asked_at=at, opens_at=at, regime="up"
+        )
+        won = rng.random() < 0.4
+        Outcome.objects.create(
+            question=question,
+            scope=question.scope,
+            market=question.market,
+            symbol=question.symbol,
+            opens_at=at,
+            seen_until=at,
+            status=OutcomeStatus.RESOLVED,
+            resolution="TARGET" if won else "STOP",
+            won=won,
+            net_r=1.8 if won else -1.2,
+            known_at=at + timedelta(hours=1),
+        )
+        follows, confidence = rng.random() < 0.6, round(rng.uniform(0.5, 0.95), 2)
+        make_decision(
+            signal,
+            model="judge",
+            decision="FOLLOW_ENTER" if follows else "IGNORE",
+            confidence=confidence,
+            confidence_raw=confidence,
+        )
+    while services.tally(scope="live", now=at, limit=7):
+        pass
+
+
+def only(standings: list[Standing]) -> Standing:
+    (found,) = standings
+    return found
+
+
+def test_a_board_shows_the_figures_of_its_scores(told: None) -> None:
+    rows = list(Score.objects.filter(model="judge"))
+    p, won = np.array([row.p for row in rows]), np.array([row.won for row in rows])
+    base = np.array([row.base_rate for row in rows])
+    r = np.array([row.net_r for row in rows])
+    followed = np.array([row.followed for row in rows])
+
+    line = only(queries.get_scoreboard(scope="live").standings)
+
+    assert line.n == line.asked == DAYS * 5
+    assert line.brier.value == pytest.approx(brier(p, won), abs=1e-9)
+    assert line.skill.value == pytest.approx(1 - brier(p, won) / brier(base, won), abs=1e-9)
+    assert line.log_loss == pytest.approx(log_loss(p, won), abs=1e-9)
+    assert line.auc == pytest.approx(auc(p, won), abs=1e-9)
+    assert line.ece == pytest.approx(calibration_error(reliability(p, won)), abs=0.05)
+    assert line.followed_r.value == pytest.approx(r[followed].mean(), abs=1e-9)
+    assert line.ignored_r.value == pytest.approx(r[~followed].mean(), abs=1e-9)
+    lower, upper = line.brier.interval or (1.0, 0.0)
+    assert lower < brier(p, won) < upper
+
+
+def test_whole_days_hold_what_their_parts_hold(told: None) -> None:
+    whole = ScoreDay.objects.filter(source=ALL)
+    parts = ScoreDay.objects.exclude(source=ALL)
+
+    assert whole.filter(model="judge").count() == DAYS
+    for row in whole:
+        of_day = parts.filter(model=row.model, day=row.day)
+        assert row.n == sum(part.n for part in of_day) == 5
+        assert row.brier == pytest.approx(sum(part.brier for part in of_day), abs=1e-12)
+        counted = 0 if row.model == SIGNAL else row.n
+        assert sum(n for n, _ in row.bins.values()) == counted
+        assert sum(wins for _, wins in row.bins.values()) == (row.wins if counted else 0)
+
+
+def test_a_board_of_one_source_and_one_by_source_agree(told: None) -> None:
+    by_source = queries.get_scoreboard(scope="live", by=("model", "source")).standings
+    alpha = only(queries.get_scoreboard(scope="live", filters={"source": "alpha"}).standings)
+
+    lines = {each.group["source"]: each for each in by_source if each.model == "judge"}
+    assert set(lines) == {"alpha", "beta"}
+    assert (lines["alpha"].brier, lines["alpha"].auc) == (alpha.brier, alpha.auc)
+    assert lines["alpha"].n + lines["beta"].n == DAYS * 5
+
+
+def test_whole_days_and_their_parts_give_the_same_line(told: None) -> None:
+    whole = only(queries.get_scoreboard(scope="live").standings)
+    parts = only(queries.get_scoreboard(scope="live", filters={"regime": "up"}).standings)
+
+    assert whole.n == parts.n
+    assert whole.auc == parts.auc
+    assert whole.ece == parts.ece
+    assert (whole.brier.value or 0.0) == pytest.approx(parts.brier.value or 1.0)
+
+
+def test_a_window_of_days_leaves_the_others_out(told: None) -> None:
+    since, until = (NOON + timedelta(days=2)).date(), (NOON + timedelta(days=4)).date()
+
+    line = only(queries.get_scoreboard(scope="live", since=since, until=until).standings)
+
+    assert line.n == 10
+    assert line.brier.interval is None
+    assert line.is_too_few
+
+
+def test_those_who_know_nothing_are_measured_on_the_same_signals(told: None) -> None:
+    won = np.array(Score.objects.filter(model=SIGNAL).values_list("won", flat=True))
+
+    lines = {each.model: each for each in queries.get_scoreboard(scope="live").baselines}
+
+    assert lines["always follow"].brier.value == pytest.approx(1 - won.mean())
+    assert lines["always ignore"].brier.value == pytest.approx(won.mean())
+    assert lines["coin"].brier.value == pytest.approx(0.25)
+    assert lines["always follow"].followed_r.value == pytest.approx(np.where(won, 1.8, -1.2).mean())
