@@ -129,7 +129,7 @@ async def gather_facts(*, work: Work, now: datetime) -> Facts:
     policy = work.rules.policy
     if isinstance(policy, BadDefinition):
         raise BadPolicy(str(policy))
-    draft = _Draft(work=work, policy=policy, market=_market_for(work.signal), now=now)
+    draft = _Draft(work=work, policy=policy, market=market_for(work.signal), now=now)
     age = draft.age_gate()
     if not age.passed:
         return draft.facts(snapshot=None, passed=(age,))
@@ -151,7 +151,8 @@ async def gather_facts(*, work: Work, now: datetime) -> Facts:
     return replace(facts, provider_weight=max(0, draft.market.weight_used - spent))
 
 
-def _market_for(signal: Signal) -> Market:
+def market_for(signal: Signal) -> Market:
+    """Return the running event loop's market on which a signal is judged."""
     if signal.origin == Origin.REPLAY and signal.replay is not None:
         return market_named("recorded", recording=signal.replay.candles_path)
     if signal.origin == Origin.DEMO:

@@ -136,6 +136,12 @@ def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Evaluation
     return found
 
 
+def list_judged_again_of(*, signal: Signal) -> list[Evaluation]:
+    """Return what came of judging one signal again, newest rerun first."""
+    rows = Evaluation.objects.filter(signal=signal, rerun__isnull=False).select_related("rerun")
+    return list(rows.order_by("-rerun__created_at", "model"))
+
+
 def get_spend(*, day: date) -> Spend | None:
     """Return what all language models together have cost on a day."""
     return Spend.objects.filter(day=day, model=ALL_MODELS).first()

@@ -24,6 +24,7 @@ from lens_site import rerun_diff
 from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, parse_query, time_text
 from pipeline.types import NotFound
 from signals.api import find_signal, timeline_json
+from signals.models import Signal
 from signals.serializers import SignalSummary, signal_json
 
 
@@ -52,23 +53,25 @@ class SignalView(APIView):
     )
     def get(self, request: Request, event_id: UUID) -> Response:
         signal = find_signal(event_id)
-        facts = enrichment.get_enrichment(event_id=event_id, run=signal.run)
-        with_texts = identity_of(request).allows(Scope.OPS)
-        rows = evaluation.list_evaluations(signal=signal)
-        return Response(
-            {
-                **signal_json(signal),
-                "run": signal.run,
-                "notes": signal.notes,
-                "context": signal.context,
-                "timeline": timeline_json(signal),
-                "enrichment": None if facts is None else _summary(facts),
-                "evaluations": [evaluation_json(row, with_texts=with_texts) for row in rows],
-                "decisions": [
-                    decision_json(row) for row in decisions.list_of_signal(event_id=event_id)
-                ],
-            }
-        )
+        return Response(signal_detail(signal, with_texts=identity_of(request).allows(Scope.OPS)))
+
+
+def signal_detail(signal: Signal, *, with_texts: bool) -> dict[str, Any]:
+    """Return one signal with everything that became of it; prompts only when ``with_texts``."""
+    facts = enrichment.get_enrichment(event_id=signal.event_id, run=signal.run)
+    rows = evaluation.list_evaluations(signal=signal)
+    return {
+        **signal_json(signal),
+        "run": signal.run,
+        "notes": signal.notes,
+        "context": signal.context,
+        "timeline": timeline_json(signal),
+        "enrichment": None if facts is None else _summary(facts),
+        "evaluations": [evaluation_json(row, with_texts=with_texts) for row in rows],
+        "decisions": [
+            decision_json(row) for row in decisions.list_of_signal(event_id=signal.event_id)
+        ],
+    }
 
 
 def _summary(facts: Enrichment) -> dict[str, Any]:

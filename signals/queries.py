@@ -28,6 +28,19 @@ def list_signals(*, filters: dict[str, object]) -> QuerySet[Signal]:
     return Signal.objects.filter(**filters).order_by("-id")
 
 
+def get_neighbours(*, signal: Signal) -> tuple[Signal | None, Signal | None]:
+    """Return the signals that came in just before and just after one."""
+    before = Signal.objects.filter(id__lt=signal.id).order_by("-id").first()
+    after = Signal.objects.filter(id__gt=signal.id).order_by("id").first()
+    return before, after
+
+
+def find_by_beginning(*, digits: str, limit: int) -> list[Signal]:
+    """Return signals whose id begins with these hexadecimal digits."""
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    return list(Signal.objects.filter(event_id__gte=first, event_id__lte=last)[:limit])
+
+
 def list_waiting(*, event_ids: Sequence[UUID], status: SignalStatus) -> list[Signal]:
     """Return those of the signals that stand at ``status``."""
     return list(Signal.objects.filter(event_id__in=event_ids, status=status))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from decisions import queries as decisions
 from decisions.queries import Judged
 from decisions.types import JURY
 from lens_site.pages import words
 from lens_site.pages.access import person
+from lens_site.pages.asking import asked
 from lens_site.pages.rows import rows_of
 from lens_site.pages.tiles import board_tiles
 from signals import queries as signals
@@ -79,7 +80,7 @@ def board(request: HttpRequest) -> HttpResponse:
     """Show the board; its script goes on from the number up to which this is true."""
     now = timezone.now()
     seq = decisions.get_head()
-    view = _view(request.GET)
+    view = asked(View, request.GET)
     shown = {
         "view": view,
         "rows": rows_of(list(view.select()[:ROWS_FIRST]), now=now),
@@ -97,8 +98,8 @@ def board(request: HttpRequest) -> HttpResponse:
 @person()
 def rows(request: HttpRequest) -> HttpResponse:
     """Answer with the rows of the signals asked for that the view shows, for the board's script."""
-    asked = _ids(request.GET.getlist("id"))[:ROWS_ASKED_MAX]
-    found = list(_view(request.GET).select().filter(event_id__in=asked))
+    event_ids = _ids(request.GET.getlist("id"))[:ROWS_ASKED_MAX]
+    found = list(asked(View, request.GET).select().filter(event_id__in=event_ids))
     return render(request, "parts/board_rows.html", {"rows": rows_of(found, now=timezone.now())})
 
 
@@ -107,17 +108,6 @@ def rows(request: HttpRequest) -> HttpResponse:
 def tiles(request: HttpRequest) -> HttpResponse:
     """Answer with the tiles as they are now."""
     return render(request, "parts/tiles.html", {"tiles": board_tiles(now=timezone.now())})
-
-
-def _view(query: QueryDict) -> View:
-    """Return what is asked for; what makes no sense is as if it were not said."""
-    given: dict[str, Any] = {name: query[name] for name in View.model_fields if name in query}
-    try:
-        return View(**{name: value for name, value in given.items() if value != ""})
-    except ValidationError as error:
-        wrong = {str(fault["loc"][0]) for fault in error.errors()}
-        kept = {name: value for name, value in given.items() if name not in wrong and value != ""}
-        return View(**kept)
 
 
 def _ids(texts: list[str]) -> list[UUID]:

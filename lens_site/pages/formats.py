@@ -148,6 +148,11 @@ def clock(at: datetime) -> str:
     return f"{at:%H:%M:%S}"
 
 
+def short_stamp(at: datetime) -> str:
+    """Return day of the year and time, as lists have room for."""
+    return f"{at.day} {at:%b %H:%M:%S}"
+
+
 def stamp(at: datetime) -> str:
     """Return day and time, to the second."""
     return f"{at:%Y-%m-%d %H:%M:%S}"

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from lens_site.pages import board, documents, reruns, second_factor, session, welcome
+from lens_site.pages import (
+    board,
+    documents,
+    reruns,
+    second_factor,
+    session,
+    signal,
+    signals,
+    welcome,
+)
 
 urlpatterns = [
     path("", session.root),
@@ -26,6 +35,11 @@ urlpatterns = [
     path("docs", documents.document),
     path("board/rows", board.rows),
     path("board/tiles", board.tiles),
+    path("signals", signals.signal_list, name="signals"),
+    path("signals/<uuid:event_id>", signal.signal_page, name="signal"),
+    path("signals/<uuid:event_id>.json", signal.signal_json),
+    path("signals/<uuid:event_id>/candles", signal.signal_candles),
+    path("search", signals.search, name="search"),
     path("docs/<slug:name>", documents.document),
     path("reruns/<uuid:rerun_id>", reruns.rerun),
 ]

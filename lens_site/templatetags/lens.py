@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from lens_site.pages import formats, phrases
+from lens_site.pages.words import CAUSES, phrase
 
 register = template.Library()
 
@@ -29,6 +30,7 @@ KINDS: Mapping[str, Callable[[Any], str]] = {
 }
 MOMENTS: Mapping[str, Callable[[datetime], str]] = {
     "clock": formats.clock,
+    "short": formats.short_stamp,
     "stamp": formats.stamp,
 }
 
@@ -114,7 +116,7 @@ def moment(at: datetime | None, kind: str = "clock") -> SafeString:
         return format_html('<span class="unknown">{}</span>', formats.UNKNOWN)
     at = at.astimezone(UTC)
     text = MOMENTS[kind](at) if kind in MOMENTS else formats.stamp(at)
-    zone = " UTC" if kind != "clock" else ""
+    zone = "" if kind in {"clock", "short"} else " UTC"
     iso = at.isoformat().replace("+00:00", "Z")
     return format_html(
         '<time datetime="{}" data-as="{}" title="{} UTC">{}{}</time>',
@@ -167,6 +169,12 @@ def icon(name: str, label: str = "") -> SafeString:
     return format_html(
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', sheet, name
     )
+
+
+@register.simple_tag
+def cause(code: str) -> str:
+    """Say why a model gave no verdict, or that it did."""
+    return _("answered") if code == "ok" else str(phrase(CAUSES, code))
 
 
 @register.simple_tag

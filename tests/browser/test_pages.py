@@ -12,6 +12,12 @@ PAGES = (
     "/board",
     "/board?symbol=BTC&verdict=follow",
     "/board?symbol=NOTHING",
+    "/signals",
+    "/signals?source=nobody",
+    "/signals/{rich}",
+    "/signals/{hostile}",
+    "/signals/{drifted}",
+    "/signals/{waiting}",
 )
 """Paths; ``{rich}`` and the like stand for the ids that ``furniture.furnish_desk`` returns."""
 
