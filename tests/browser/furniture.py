@@ -9,14 +9,25 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+from access.services import issue_key
+from access.types import KeyDraft, Scope
 from decisions.models import Decision
 from decisions.services import publish
 from enrichment.models import Enrichment
-from evaluation.models import Attempt, Evaluation
+from evaluation.models import Attempt, Evaluation, ModelState
 from pipeline import services as pipeline
+from signals.mapping import STARTERS
 from signals.models import Signal
-from signals.types import Direction, Origin, SignalStatus
-from tests.factories import make_decision, make_evaluation, make_signal
+from signals.services import create_hook, keep_refusal
+from signals.types import (
+    Direction,
+    HookDraft,
+    HookKind,
+    InvalidSignal,
+    Origin,
+    SignalStatus,
+)
+from tests.factories import make_decision, make_evaluation, make_letter, make_signal
 
 HOSTILE = (
     "<script>document.title='broken'</script><img src=x onerror=alert(1)> "
@@ -51,7 +62,36 @@ def furnish_desk(
     ids["hostile"] = _hostile(like=model, now=now)
     publish(now=datetime.now(UTC), limit=1_000)
     ids["waiting"] = send(symbol="DOGE", direction="long", source="gamma")
-    return ids
+    return ids | _operated(now=now)
+
+
+def _operated(*, now: datetime) -> dict[str, str]:
+    """Store what operators look at: dead letters, a webhook with what it refused, a sick model."""
+    letter = make_letter(make_signal(status=SignalStatus.DEAD), reason=LONG_REASON, created_at=now)
+    make_letter(
+        make_signal(status=SignalStatus.DEAD), code="NO_VERDICT", reason="gemini auth", stage="jury"
+    )
+    draft = HookDraft(
+        name="<i>alerts</i>",
+        kind=HookKind.TRADINGVIEW,
+        source="tradingview",
+        mapping=STARTERS[HookKind.TRADINGVIEW],
+    )
+    hook, _ = create_hook(draft=draft, actor="tester", now=now)
+    keep_refusal(
+        hook=hook,
+        error=InvalidSignal(HOSTILE),
+        body=LONG_REASON.encode(),
+        content_type="text/plain",
+        address="127.0.0.1",
+        now=now,
+    )
+    key = KeyDraft(name=HOSTILE[:60].strip(), scopes=frozenset(Scope))
+    issue_key(draft=key, actor="tester", now=now)
+    ModelState.objects.create(
+        name="rules", open_until=now + timedelta(hours=1), last_fault=HOSTILE[:200]
+    )
+    return {"letter": str(letter.id), "group": letter.fingerprint, "hook": str(hook.id)}
 
 
 def _rich(*, like: Signal, now: datetime) -> str:

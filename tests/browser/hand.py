@@ -128,6 +128,41 @@ def expire_soon(event_id: str, seconds: float) -> None:
     Signal.objects.filter(event_id=event_id).update(expires_at=now() + timedelta(seconds=seconds))
 
 
+@action
+def bury(code: str, reason: str, count: int) -> None:
+    """File dead letters of fresh signals."""
+    from signals.models import Signal
+    from signals.types import SignalStatus
+    from tests.factories import make_letter
+
+    for _ in range(count):
+        signal = Signal.objects.get(event_id=send())
+        Signal.objects.filter(pk=signal.pk).update(status=SignalStatus.DEAD, terminal_at=now())
+        make_letter(signal, code=code, reason=reason, created_at=now())
+
+
+@action
+def welcome() -> str:
+    """Print a link that signs in once, and return what was said."""
+    from io import StringIO
+
+    from django.core.management import call_command
+
+    said = StringIO()
+    call_command("welcome", "--json", stdout=said)
+    return said.getvalue()
+
+
+@action
+def demonstrate() -> None:
+    """Let the desk look as one whose demo has just begun."""
+    from signals.models import DemoFeed
+
+    DemoFeed.objects.update_or_create(
+        id=1, defaults={"started_at": now(), "next_at": now(), "dismissed_at": None}
+    )
+
+
 def main() -> None:
     """Prepare the database, say so, and act until the line is closed."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lens_site.settings")

@@ -18,6 +18,18 @@ PAGES = (
     "/signals/{hostile}",
     "/signals/{drifted}",
     "/signals/{waiting}",
+    "/connect",
+    "/webhooks/{hook}",
+    "/keys",
+    "/models",
+    "/models/rules",
+    "/sources",
+    "/dead-letters",
+    "/dead-letters?status=resolved",
+    "/dead-letters/group/{group}",
+    "/dead-letters/{letter}",
+    "/status",
+    "/settings",
 )
 """Paths; ``{rich}`` and the like stand for the ids that ``furniture.furnish_desk`` returns."""
 
