@@ -16,7 +16,13 @@ from launcher.terminal import Screen, Stop
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
-STORED: Final = ("audit", "purge", "backup")  # verbs about what the database holds
+STORED: Final = (
+    "audit",
+    "purge",
+    "backup",
+    "outcomes",
+    "bias-audit",
+)  # verbs about what the database holds
 FORWARDED: Final = (
     *("manage", "demo", "replay", "reevaluate", "models", "fake-llm", "apikey"),
     *STORED,
@@ -106,6 +112,7 @@ def _add_forwarded(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "models": "language models: list, probe, enable, disable",
         "fake-llm": "scripted vendors of language models, for trials without keys",
         "audit": "the audit trail: verify, export",
+        "outcomes": "follow and score a replay, show how models stand",
         "purge": "remove what is past its time",
         "backup": "write everything that is stored into one file",
         "restore": "put a backup back in place of what is stored",

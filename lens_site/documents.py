@@ -219,6 +219,11 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "SCORING_PROFILE": D("Weights of the rules: `published` or `aligned`."),
         "SIGNAL_SCORE_THRESHOLD": D("Score, 0 to 1, from which the rules follow a signal."),
         "PRIMARY_TIMEFRAME": D("Timeframe that the rules judge; the others confirm it."),
+        "PREPARED_ANSWERS": D(
+            "File of recorded outcomes for the judges of known character (`perfect`, `coin`,"
+            " `overconfident`, `inverted`) that try out the scoring of replays;"
+            " `./lens outcomes answers` writes one."
+        ),
         "JURY_DEADLINE_MS": D(
             "Milliseconds from enrichment until the jury rules with whoever has voted."
         ),
@@ -244,6 +249,9 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "Seconds that a missing candle is waited for before its question is unresolvable."
         ),
         "TRACK_EVERY_MS": D("Milliseconds between two looks of the tracker at the market."),
+        "LEARN_EVERY_S": D(
+            "Seconds between two fittings of confidence maps and jury weights on what has ended."
+        ),
         "TRACK_BATCH": D("Outcomes that are followed and stored at once."),
         "TRACK_CONCURRENCY": D("Symbols whose candles are asked for at the same time."),
         "BREAK_EVEN_GATE": D(

@@ -45,7 +45,9 @@ WITNESSES: dict[str, str] = {"LEDGER": "decisions.ledger.compare"}
 ANCHORED_VERBS: dict[str, str] = {"KEY_REVOKED": "key"}
 
 BUILT_IN_MODELS = ("ensemble", "rules")
-QUANTITATIVE = (*BUILT_IN_MODELS, "scripted")
+# judges of known character, by which scoring is tried out on replays
+CHARACTERS = ("perfect", "coin", "overconfident", "inverted")
+QUANTITATIVE = (*BUILT_IN_MODELS, "scripted", *CHARACTERS)
 
 # names under which a vendor's model needs no MODEL_<NAME>_PROVIDER
 NICKNAMES: dict[str, str] = {
@@ -141,6 +143,7 @@ def evaluators(
     rules: Mapping[str, Any],
     language: Mapping[str, Mapping[str, str]],
     deadline_ms: int,
+    answers: str = "",
 ) -> dict[str, Plug]:
     """Return the evaluator plugs of the models that ``AI_MODELS`` names, in that order.
 
@@ -155,6 +158,11 @@ def evaluators(
         "rules": {"BACKEND": "evaluation.evaluators.rules.Rules", "OPTIONS": dict(rules)},
         "scripted": {"BACKEND": "evaluation.evaluators.scripted.Scripted", "OPTIONS": {}},
     }
+    prepared = {
+        "BACKEND": "evaluation.evaluators.prepared.Prepared",
+        "OPTIONS": {"answers": answers},
+    }
+    built_in |= dict.fromkeys(CHARACTERS, prepared)
     return {
         name: built_in.get(name) or _language_model(name, language[name], deadline_ms=deadline_ms)
         for name in names

@@ -81,6 +81,47 @@ def list_open(
     return list(rows.select_related("question").order_by("pk")[:limit])
 
 
+def list_unappraised(
+    *,
+    market: str,
+    symbol: str,
+    replay_id: UUID | None,
+    candle_s: int,
+    until: datetime,
+    limit: int,
+) -> list[Outcome]:
+    """Return ended signals that were not yet held against time and chance."""
+    rows = Outcome.objects.filter(
+        status=OutcomeStatus.RESOLVED,
+        appraised_at=None,
+        market=market,
+        symbol=symbol,
+        opens_at__lt=until,
+        question__model=SIGNAL,
+        question__replay_id=replay_id,
+        question__candle_s=candle_s,
+    )
+    return list(rows.select_related("question").order_by("opens_at")[:limit])
+
+
+def list_unappraised_needs(*, until: datetime, replay_id: UUID | None = None) -> list[Need]:
+    """Return what candles are needed to appraise the signals that have ended."""
+    rows = Outcome.objects.filter(
+        status=OutcomeStatus.RESOLVED,
+        appraised_at=None,
+        opens_at__lt=until,
+        question__model=SIGNAL,
+        question__replay_id=replay_id,
+    )
+    grouped = rows.values_list("market", "symbol", "question__candle_s")
+    return [
+        Need(market=market, symbol=symbol, replay_id=replay_id, candle_s=candle_s, since=since)
+        for market, symbol, candle_s, since in grouped.annotate(since=Min("opens_at")).order_by(
+            "market", "symbol"
+        )
+    ]
+
+
 def list_without_levels(*, replay_id: UUID | None = None, limit: int) -> list[Question]:
     """Return questions that nothing was known for when they were asked."""
     rows = Question.objects.filter(
@@ -358,4 +399,13 @@ def get_leave_one_out(*, scope: str, event_type: str = OPENING) -> dict[str, flo
         models[place]: float(value)
         for place, value in zip(members, values, strict=True)
         if np.isfinite(value)
+    }
+
+
+def list_answers(*, scope: str) -> dict[str, bool]:
+    """Return whether each answered signal of a scope won, by symbol, side and moment."""
+    rows = Score.objects.filter(scope=scope, model=SIGNAL)
+    return {
+        f"{symbol}|{side}|{at.isoformat(timespec='seconds')}": won
+        for symbol, side, at, won in rows.values_list("symbol", "side", "at", "won")
     }

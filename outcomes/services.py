@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from outcomes.appraising import appraise
 from outcomes.asking import ask_about_closed, ask_about_decision, ask_about_signal
 from outcomes.tallying import tally
 from outcomes.teaching import Hindsight, learn_anew
@@ -10,6 +11,7 @@ from outcomes.tracking import advance, close_unfindable, set_missing_levels
 __all__ = [
     "Hindsight",
     "advance",
+    "appraise",
     "ask_about_closed",
     "ask_about_decision",
     "ask_about_signal",

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from decisions.types import LIVE, SIMULATED
 from markets.services import (
     BadMarketData,
     MarketDataUnavailable,
@@ -24,6 +25,7 @@ from markets.services import (
     market_named,
 )
 from outcomes import queries, services
+from outcomes.appraising import AFTER, BACK
 from outcomes.models import Question
 from outcomes.queries import Need
 from quant.types import TIMEFRAMES, Bars
@@ -31,7 +33,7 @@ from signals.models import Replay
 
 logger = logging.getLogger(__name__)
 
-BARS_MAX = 2_000
+BARS_MAX = 4_000
 """The most candles that are asked for at once; what is older comes with the next look."""
 
 RANGE_BARS = 100
@@ -79,6 +81,54 @@ class Tracker:
         )
         found = await asyncio.gather(*(self._follow(need, now=now) for need in needs))
         return sum(found, Look())
+
+    async def score(self, *, now: datetime) -> int:
+        """Score what has ended, replays left out; return how many outcomes it were."""
+        done = 0
+        for scope in await self._database.run(queries.list_unscored_scopes):
+            while taken := await self._database.run(
+                services.tally, scope=scope, now=now, limit=settings.TRACK_BATCH
+            ):
+                done += taken
+        return done
+
+    async def learn(self, *, now: datetime) -> None:
+        """Learn from the scores of live and of simulated signals, each for their own."""
+        for scope in (LIVE, SIMULATED):
+            await self._database.run(services.learn_anew, scope=scope, now=now)
+
+    async def appraise(self, *, now: datetime) -> int:
+        """Hold what has ended against time and chance; return how many signals it were."""
+        needs = await self._database.run(
+            queries.list_unappraised_needs,
+            until=now - AFTER,
+            replay_id=self._replay and self._replay.id,
+        )
+        return sum([await self._appraise(need, now=now) for need in needs])
+
+    async def _appraise(self, need: Need, *, now: datetime) -> int:
+        since = need.since - BACK
+        as_of = _until(need, since=since, now=now)
+        try:
+            bars = await self._candles(need, since=since, as_of=as_of)
+        except (
+            UnknownInstrument,
+            MarketDataUnavailable,
+            BadMarketData,
+            ImproperlyConfigured,
+        ) as error:
+            logger.info("no candles to appraise %s by: %s", need.symbol, error)
+            return 0
+        done: int = await self._database.run(
+            services.appraise,
+            market=need.market,
+            symbol=need.symbol,
+            replay_id=need.replay_id,
+            bars=bars,
+            as_of=as_of,
+            now=now,
+        )
+        return done
 
     async def _follow(self, need: Need, *, now: datetime) -> Look:
         """Follow one symbol's questions, over as many stretches of candles as it takes."""

@@ -9,11 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from lens_site import replay_summary, replaying
+from lens_site import replay_summary, replaying, scoring
 from lens_site.arguments import duration, moment, positive
 from lens_site.progress import Lent
 from lens_site.replaying import Leaning, Order, Plan
 from lens_site.terminal import STOPPED, Refused, Terminal, in_seconds, refusal_text, stoppable
+from outcomes import queries
 from signals.models import Replay
 
 
@@ -40,6 +41,9 @@ class Command(BaseCommand):
             "--window", type=positive, default=500, help="most signals unfinished at a time"
         )
         parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+        parser.add_argument(
+            "--no-outcomes", action="store_true", help="leave following the signals for later"
+        )
 
     def handle(self, **options: Any) -> None:
         terminal = Terminal(self.stdout, as_json=options["json"])
@@ -53,7 +57,7 @@ class Command(BaseCommand):
             window=options["window"],
         )
         try:
-            code = _replay(order, terminal)
+            code = _replay(order, terminal, follow=not options["no_outcomes"])
         except Refused as refused:
             self.stderr.write(refusal_text(refused))
             code = 1
@@ -61,7 +65,7 @@ class Command(BaseCommand):
             raise SystemExit(code)
 
 
-def _replay(order: Order, terminal: Terminal) -> int:
+def _replay(order: Order, terminal: Terminal, *, follow: bool) -> int:
     now = datetime.now(UTC)
     plan = replaying.plan_replay(order, now=now)
     replay = replaying.start(plan, now=now)
@@ -81,8 +85,22 @@ def _replay(order: Order, terminal: Terminal) -> int:
         f"{summary.finished} signals in {in_seconds(summary.took_s)},"
         f" {summary.signals_per_s:.1f} signals/s; fingerprint {summary.fingerprint}"
     )
-    terminal.record({**summary.as_json(), "total": len(plan.drafts), "stopped": bool(code)})
+    ends = _score(replay, terminal) if follow and not code else None
+    told = {**summary.as_json(), "total": len(plan.drafts), "stopped": bool(code)}
+    terminal.record(told if ends is None else {**told, "outcomes": ends})
     return code
+
+
+def _score(replay: Replay, terminal: Terminal) -> dict[str, int]:
+    """Follow the signals to their outcomes, show how the models stand, and return the ends."""
+    ends = scoring.settle_replay(replay, now=datetime.now(UTC))
+    scope = scoring.scope_of_replay(replay)
+    board = queries.get_scoreboard(scope=scope)
+    for table in scoring.tables(board, ends):
+        terminal.table(table)
+    for line in scoring.lines(board, queries.get_leave_one_out(scope=scope)):
+        terminal.line(line)
+    return ends
 
 
 def _intent(plan: Plan, replay: Replay) -> str:

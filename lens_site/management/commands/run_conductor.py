@@ -78,6 +78,7 @@ class Conductor:
             asyncio.create_task(self._repeat(self._beat, self._beat_pause)),
             asyncio.create_task(self._repeat(self._demonstrate, self._demo_pause)),
             asyncio.create_task(self._repeat(self._track, self._track_pause)),
+            asyncio.create_task(self._repeat(self._learn, self._learn_pause)),
             asyncio.create_task(self._repeat(self._meter, self._meter_pause)),
             asyncio.create_task(self._repeat(self._seal, self._seal_pause)),
         ]
@@ -146,7 +147,17 @@ class Conductor:
         await self._wait_s(settings.RECONCILE_EVERY_MS / 1000)
 
     async def _track(self) -> None:
-        await self._tracker.look(now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        await self._tracker.look(now=now)
+        await self._tracker.score(now=now)
+
+    async def _learn(self) -> None:
+        now = datetime.now(UTC)
+        await self._tracker.appraise(now=now)
+        await self._tracker.learn(now=now)
+
+    async def _learn_pause(self) -> None:
+        await self._wait_s(settings.LEARN_EVERY_S)
 
     async def _track_pause(self) -> None:
         await self._wait_s(settings.TRACK_EVERY_MS / 1000)
