@@ -292,13 +292,13 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def relock(where: Places, screen: Screen, *, upgrade: bool) -> int:
-    """Resolve the two lock files anew, moving versions only when asked to.
+    """Resolve the three lock files anew, moving versions only when asked to.
 
     :raises Stop: when the tools cannot be installed.
     """
     make_private(where)
     packages.ensure_installed(where, screen, lock_name=packages.DEVELOPMENT)
-    for source in ("requirements.in", "requirements-dev.in"):
+    for source in ("requirements.in", "requirements-dev.in", "requirements-observability.in"):
         target = source.replace(".in", ".txt")
         command = [
             where.venv / "bin" / "uv",

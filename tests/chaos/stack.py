@@ -1,7 +1,8 @@
-"""A whole desk of its own: Redis, database, web, two workers, a conductor, and who minds them."""
+"""A whole desk of its own: Redis, database, two webs, two workers, a conductor, and a minder."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -47,6 +48,7 @@ class Stack:
     binary: RedisBinary
     database_url: str = ""
     port: int = 0
+    second_port: int = 0
     key: str = field(default_factory=lambda: f"lens_test_{secrets.token_urlsafe(32)}")
     children: dict[str, Child] = field(default_factory=dict)
     _environment: dict[str, str] = field(default_factory=dict)
@@ -63,9 +65,13 @@ class Stack:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def second_address(self) -> str:
+        return f"http://127.0.0.1:{self.second_port}"
+
     def start(self) -> None:
         """Bring everything up and return when the desk is ready."""
-        self.port = free_port()
+        self.port, self.second_port = free_port(), free_port()
         self.database_url = fresh_database(self.directory)
         self._environment = self._variables()
         self.start_redis()
@@ -131,6 +137,12 @@ class Stack:
             return bool(answer.status == 200)
         return False
 
+    def workers_seen(self) -> int:
+        """Return how many workers report that they live."""
+        opener = build_opener(ProxyHandler({}))
+        with opener.open(f"{self.second_address}/ready", timeout=5) as answer:
+            return int(json.load(answer)["checks"]["workers"]["alive"])
+
     def _variables(self) -> dict[str, str]:
         kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
         return {name: os.environ[name] for name in kept if name in os.environ} | {
@@ -163,9 +175,10 @@ class Stack:
 
     def _commands(self) -> dict[str, list[str]]:
         manage = [sys.executable, str(ROOT / "manage.py")]
-        web = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port)]
+        web = [sys.executable, "-m", "daphne", "--access-log", os.devnull, "-b", "127.0.0.1", "-p"]
         return {
-            "web": [*web, "--access-log", os.devnull, "lens_site.asgi:application"],
+            "web": [*web, str(self.port), "lens_site.asgi:application"],
+            "second web": [*web, str(self.second_port), "lens_site.asgi:application"],
             "conductor": [*manage, "run_conductor"],
             **{name: [*manage, "run_worker"] for name in WORKERS},
         }

@@ -157,6 +157,35 @@ def _incomplete(decisions: list[dict[str, Any]], event_ids: set[str]) -> dict[st
     return {event_id: sorted(who) for event_id, who in said.items() if who != set(MODELS)}
 
 
+async def test_two_web_processes_and_two_workers_are_one_desk(stack: Stack, client: Client) -> None:
+    before = await head_of(client)
+    second = httpx2.AsyncClient(
+        base_url=stack.second_address, headers=client.http.headers, timeout=10, trust_env=False
+    )
+    there = Subscriber(address=stack.second_address, key=stack.key, last_seq=before)
+    listening_there = asyncio.create_task(there.listen())
+    bodies = [await make_body(source="scale") for _ in range(20)]
+
+    async with second:
+        elsewhere = Client(http=second, ledger=client.ledger)
+        posts = [
+            door.post(f"scale-{number}", body)
+            for number, body in enumerate(bodies)
+            for door in (client, elsewhere)
+        ]
+        event_ids = set(await asyncio.gather(*posts))
+        ends = await elsewhere.ended(event_ids, within_s=30)
+    decisions = await client.decisions(after_seq=before)
+    await _caught_up(there, decisions[-1]["seq"])
+    listening_there.cancel()
+
+    assert len(event_ids) == len(bodies)
+    assert Counter(ends.values()) == {"PUBLISHED": len(bodies)}
+    assert _doubled(decisions) == []
+    assert [message["seq"] for message in there.received] == [each["seq"] for each in decisions]
+    assert stack.workers_seen() == 2
+
+
 async def test_signals_are_accepted_and_judged_while_redis_is_away(
     stack: Stack, client: Client
 ) -> None:
