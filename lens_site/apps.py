@@ -15,8 +15,9 @@ class LensSiteConfig(AppConfig):
     verbose_name = "Lens"
 
     def ready(self) -> None:
-        """Register the checks of the settings."""
+        """Register the checks of the settings, and turn on what tells others of us."""
         import_module("lens_site.checks")
+        import_module("lens_site.telemetry").start()
 
 
 class BackOfficeConfig(admin_apps.AdminConfig):

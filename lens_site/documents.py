@@ -315,6 +315,10 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
     },
     "Watching": {
+        "SENTRY_DSN": D("Where unforeseen errors are sent; empty: nowhere."),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": D(
+            "Where spans are sent over OTLP/HTTP, without `/v1/traces`; empty: nowhere."
+        ),
         "DISK_FREE_MIN_MB": D("Megabytes that must be free for `/ready` to say yes."),
         "CLOCK_OFFSET_MAX_S": D(
             "Seconds that this clock and the database's may differ before `/ready` tells of it."

@@ -378,6 +378,7 @@ EVALUATORS = wiring.evaluators(
         for name in AI_MODELS
         if name not in wiring.QUANTITATIVE
     },
+    local_hosts=LOCAL_MODEL_HOSTS,
     deadline_ms=EVALUATE_DEADLINE_MS,
     answers=PREPARED_ANSWERS,
 )
@@ -415,6 +416,8 @@ GROUNDING_FLOOR = env.number("GROUNDING_FLOOR", 0.8)
 
 # --- watching -------------------------------------------------------------------------------
 METRICS_TOKEN = env.text("METRICS_TOKEN")
+SENTRY_DSN = env.text("SENTRY_DSN")
+OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
 DISK_FREE_MIN_MB = env.integer("DISK_FREE_MIN_MB", 200)
 CLOCK_OFFSET_MAX_S = env.number("CLOCK_OFFSET_MAX_S", 2)
 WEB_DRAIN_S = env.number("WEB_DRAIN_S", 0)

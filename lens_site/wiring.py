@@ -44,6 +44,7 @@ WITNESSES: dict[str, str] = {"LEDGER": "decisions.ledger.compare"}
 # verb of the trail -> the detail that is written outside the database, to outlive any restore
 ANCHORED_VERBS: dict[str, str] = {"KEY_REVOKED": "key"}
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 BUILT_IN_MODELS = ("ensemble", "rules")
 # judges of known character, by which scoring is tried out on replays
 CHARACTERS = ("perfect", "coin", "overconfident", "inverted")
@@ -142,6 +143,7 @@ def evaluators(
     ensemble: Mapping[str, Any],
     rules: Mapping[str, Any],
     language: Mapping[str, Mapping[str, str]],
+    local_hosts: Sequence[str] = LOOPBACK,
     deadline_ms: int,
     answers: str = "",
 ) -> dict[str, Plug]:
@@ -164,12 +166,15 @@ def evaluators(
     }
     built_in |= dict.fromkeys(CHARACTERS, prepared)
     return {
-        name: built_in.get(name) or _language_model(name, language[name], deadline_ms=deadline_ms)
+        name: built_in.get(name)
+        or _language_model(name, language[name], local_hosts=local_hosts, deadline_ms=deadline_ms)
         for name in names
     }
 
 
-def _language_model(name: str, given: Mapping[str, str], *, deadline_ms: int) -> Plug:
+def _language_model(
+    name: str, given: Mapping[str, str], *, local_hosts: Sequence[str], deadline_ms: int
+) -> Plug:
     """Return the plug of a vendor's model: who it is and how it is called, all of it settings."""
     provider = given["PROVIDER"] or NICKNAMES.get(name, "")
     provider = NICKNAMES.get(provider, provider)
@@ -185,6 +190,7 @@ def _language_model(name: str, given: Mapping[str, str], *, deadline_ms: int) ->
         "max_tokens": int(given["MAX_TOKENS"]),
         "effort": given["EFFORT"],
         "seed": int(given["SEED"]) if given["SEED"] else None,
+        "local_hosts": local_hosts,
     }
     plug["OPTIONS"] = options
     if backends and given["API"] in backends:

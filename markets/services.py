@@ -25,6 +25,7 @@ from markets.providers.base import (
 )
 from markets.providers.recorded import BadRecording, load_candles
 from markets.types import CandleSeries, Derivatives, OrderBook, Quote, RecordingSpan
+from pipeline import spans
 from pipeline.plugins import build_plugins
 from pipeline.queue import RedisError, async_redis_client
 from quant.types import TIMEFRAMES
@@ -272,7 +273,8 @@ class Market:
                 f"{self.name} is failing and left alone for {wait_s:.0f} s", retry_after_s=wait_s
             )
         try:
-            answer = await call()
+            with spans.span(f"market {self.name}", lens__provider=self.name):
+                answer = await call()
         except BudgetExhausted:
             raise  # says nothing about the provider
         except UnknownInstrument:

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from pipeline import queries, queue, services, tracing
+from pipeline import queries, queue, services, spans, tracing
 from pipeline.stage import Finished, Stage, perform, settle_all
 from pipeline.types import Claim, Done
 
@@ -213,7 +213,8 @@ class Worker:
         return [(stage, claim, works[claim.subject]) for claim in claims if claim.subject in works]
 
     async def _perform(self, stage: Stage, claim: Claim, work: Any) -> None:
-        with tracing.event(claim.trace):
+        about = {"lens__stage": stage.name, "lens__event_id": str(claim.trace)}
+        with tracing.event(claim.trace), spans.span(f"stage {stage.name}", **about):
             result = await perform(stage, work)
         await self._finished.put(Finished(stage, claim, work, result))
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -19,6 +19,7 @@ from evaluation.evaluators.base import CallFailed, Evaluator
 from evaluation.evaluators.wire import KEPT_MAX_CHARS, PerLoop, open_client
 from evaluation.parsing import ANSWER_SCHEMA, BadAnswer, parse_answer
 from evaluation.types import RETRYABLE, Attempt, AttemptStatus, Card, Case, Opinion, Verdict
+from pipeline import egress, spans
 
 CALLS_MAX = 2  # and one repair
 LARGER_CAP = 2  # how much more a truncated answer may take at the second call
@@ -220,6 +221,7 @@ class LLM(Evaluator):
         temperature: float | None = None,
         policy: Policy | None = None,
         cassette: Cassette | None = None,
+        local_hosts: Collection[str] = egress.LOCAL_HOSTS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -235,7 +237,9 @@ class LLM(Evaluator):
         self.temperature = temperature
         self.policy = policy
         self.cassette = cassette
-        self._http = PerLoop(lambda: open_client(timeout_s=timeout_s, transport=transport))
+        self._http = PerLoop(
+            lambda: open_client(timeout_s=timeout_s, local_hosts=local_hosts, transport=transport)
+        )
 
     @abstractmethod
     async def complete(self, request: Request) -> Completion:
@@ -375,7 +379,7 @@ class LLM(Evaluator):
 
     async def _answer(self, request: Request) -> Completion:
         if self.cassette is None:
-            return await self.complete(request)
+            return await self._completed(request)
         key = self._content_key(request)
         played = await self.cassette.play(key)
         if isinstance(played, CallFailed):
@@ -383,11 +387,30 @@ class LLM(Evaluator):
         if played is not None:
             return played
         try:
-            made = await self.complete(request)
+            made = await self._completed(request)
         except CallFailed as error:
             await self.cassette.record(key, error)
             raise
         await self.cassette.record(key, made)
+        return made
+
+    async def _completed(self, request: Request) -> Completion:
+        """Make one call, marked as OpenTelemetry names calls of models."""
+        about: dict[str, spans.Value | None] = {
+            "gen_ai__operation__name": "chat",
+            "gen_ai__provider__name": self.provider,
+            "gen_ai__request__model": self.model_id,
+            "gen_ai__request__max_tokens": self.max_tokens,
+        }
+        with spans.span(f"chat {self.model_id}", **about) as mark:
+            made = await self.complete(request)
+            mark.say(
+                gen_ai__response__model=made.model_reported or None,
+                gen_ai__response__id=made.request_id or None,
+                gen_ai__usage__input_tokens=made.tokens_in,
+                gen_ai__usage__output_tokens=made.tokens_out,
+                lens__status=str(made.status),
+            )
         return made
 
     def _content_key(self, request: Request) -> str:

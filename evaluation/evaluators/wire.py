@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,6 +20,7 @@ import httpx2
 
 from evaluation.evaluators.base import CallFailed
 from evaluation.types import AttemptStatus
+from pipeline import egress
 
 T = TypeVar("T")
 
@@ -131,15 +132,23 @@ class PerLoop(Generic[T]):
 
 
 def open_client(
-    *, timeout_s: float, transport: httpx2.AsyncBaseTransport | None = None
+    *,
+    timeout_s: float,
+    local_hosts: Collection[str] = egress.LOCAL_HOSTS,
+    transport: httpx2.AsyncBaseTransport | None = None,
 ) -> httpx2.AsyncClient:
-    """Return a guarded client that follows no redirect and takes nothing from the environment."""
+    """Return a guarded client that follows no redirect and takes nothing from the environment.
+
+    It leads into a network of our own only to hosts that ``local_hosts`` names.
+    """
     limits = httpx2.Limits(
         max_connections=MAX_CONNECTIONS,
         max_keepalive_connections=MAX_IDLE_CONNECTIONS,
         keepalive_expiry=IDLE_S,
     )
-    inner = transport or httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
+    inner = transport or egress.Pinned(
+        httpx2.AsyncHTTPTransport(limits=limits, trust_env=False), allowed=local_hosts
+    )
     return httpx2.AsyncClient(
         transport=Guard(inner),
         timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),

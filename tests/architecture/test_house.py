@@ -32,6 +32,7 @@ WIDER_FACES = {
         "plugins",
         "retry",
         "egress",
+        "spans",
         "logs",
         "metrics",
         "parsing",
