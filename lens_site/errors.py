@@ -29,6 +29,7 @@ TITLES: Mapping[str, str] = {
     "UNAUTHORIZED": "No valid API key",
     "FORBIDDEN": "The key may not do this",
     "NOT_FOUND": "Nothing here",
+    "PARQUET_UNAVAILABLE": "No Parquet here",
     "METHOD_NOT_ALLOWED": "This path does not take that method",
     "IDEMPOTENCY_CONFLICT": "The idempotency key was used with another body",
     "SIGNAL_ENDED": "The signal has come to an end",

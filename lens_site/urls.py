@@ -27,6 +27,7 @@ api_v1 = [
     path("", include("enrichment.urls")),
     path("", include("decisions.urls")),
     path("", include("evaluation.urls")),
+    path("", include("outcomes.urls")),
     path("", include("lens_site.api")),
     path("", include("lens_site.operating")),
 ]

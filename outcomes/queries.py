@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from outcomes.standing import (
 )
 from outcomes.types import ALL, DIVIDING, SIGNAL, OutcomeStatus
 from quant.pooling import leave_one_out
-from quant.scores import Counts
+from quant.scores import Bin, Counts, reliability_of
 from quant.types import Array
 
 
@@ -252,6 +253,12 @@ class Scoreboard:
     verdict: Verdict | None
 
 
+Wanted = Mapping[str, Any]
+"""Criteria that both scores and daily sums understand; see ``wanted``."""
+
+Place = tuple[datetime, UUID]
+"""Where a page of outcomes ends: when the question was asked, and which."""
+
 OPENING = "OPEN_SIGNAL"
 NOT_BY_DAY = ("model", "prompt_version", "source", "symbol", "regime")
 
@@ -270,13 +277,8 @@ def get_scoreboard(
     The days count by when signals were asked about, ``until`` not included. The signals
     themselves, judged by their source's base rate, are what the baselines are made of.
     """
-    wanted: dict[str, Any] = {"scope": scope, "event_type": event_type, "variant": ""}
-    wanted |= {name: value for name, value in (filters or {}).items() if name in NOT_BY_DAY}
-    if since is not None:
-        wanted["day__gte"] = since
-    if until is not None:
-        wanted["day__lt"] = until
-    groups, stated = _sums_by_day(wanted, by=by)
+    chosen = wanted(scope=scope, event_type=event_type, since=since, until=until, filters=filters)
+    groups, stated = _sums_by_day(chosen, by=by)
     own = [key for key in groups if _named(by, key).get("model") == SIGNAL]
     standings = [
         standing_of(_named(by, key), days, stated=stated.get(key))
@@ -288,8 +290,80 @@ def get_scoreboard(
         event_type=event_type,
         standings=standings,
         baselines=baselines(groups[own[0]]) if len(own) == 1 else [],
-        verdict=_verdict(standings, wanted) if tuple(by) == ("model",) else None,
+        verdict=_verdict(standings, chosen) if tuple(by) == ("model",) else None,
     )
+
+
+def wanted(
+    *,
+    scope: str,
+    event_type: str = OPENING,
+    since: date | None = None,
+    until: date | None = None,
+    filters: Mapping[str, str] | None = None,
+) -> Wanted:
+    """Return the criteria of a window of published decisions; ``until`` is not included."""
+    criteria: dict[str, Any] = {"scope": scope, "event_type": event_type, "variant": ""}
+    criteria |= {name: value for name, value in (filters or {}).items() if name in NOT_BY_DAY}
+    if since is not None:
+        criteria["day__gte"] = since
+    if until is not None:
+        criteria["day__lt"] = until
+    return criteria
+
+
+def get_reliability(wanted: Wanted, *, model: str) -> list[Bin]:
+    """Return how often one model's probabilities came true, from low to high."""
+    chosen = {**wanted, "model": model}
+    if DIVIDING & chosen.keys():
+        stated = _stated(chosen, by=("model",))
+    else:
+        stated = _stated_of_days(ScoreDay.objects.filter(**chosen, source=ALL))
+    counts = stated.get((model,))
+    return [] if counts is None else reliability_of(counts)
+
+
+def iterate_scores(wanted: Wanted, *, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+    """Yield scored decisions of a window as rows, oldest outcome first."""
+    rows = Score.objects.filter(**wanted)
+    if "model" not in wanted:
+        rows = rows.exclude(model=SIGNAL)
+    return rows.order_by("known_at", "id").values_list(*columns).iterator(chunk_size=2_000)
+
+
+def list_outcomes(
+    *,
+    scope: str,
+    model: str,
+    filters: Mapping[str, Any],
+    before: Place | None,
+    limit: int,
+) -> list[Outcome]:
+    """Return outcomes of a model's own questions, or of the signals', newest first."""
+    rows = Outcome.objects.select_related("question").filter(scope=scope, question__model=model)
+    for name, value in filters.items():
+        rows = rows.filter(**{name if name == "status" else f"question__{name}": value})
+    if before is not None:
+        at, pk = before
+        earlier = Q(question__asked_at__lt=at) | Q(question__asked_at=at, pk__lt=pk)
+        rows = rows.filter(earlier)
+    return list(rows.order_by("-question__asked_at", "-pk")[:limit])
+
+
+def place_of(row: Outcome) -> str:
+    """Return an opaque mark for the place after an outcome in ``list_outcomes``."""
+    text = f"{row.question.asked_at.isoformat()}|{row.pk}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_place(cursor: str) -> Place:
+    """Return the place that ``place_of`` marked.
+
+    :raises ValueError: when the mark is not one of ours.
+    """
+    text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    at, _, pk = text.partition("|")
+    return datetime.fromisoformat(at).astimezone(UTC), UUID(pk)
 
 
 def _sums_by_day(

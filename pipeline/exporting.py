@@ -43,11 +43,11 @@ def list_lines(
 
 def as_csv(lines: Iterable[AuditEvent]) -> Iterator[str]:
     """Yield a header and the lines as CSV that no spreadsheet takes for formulas."""
-    yield _row(COLUMNS)
+    yield csv_line(COLUMNS)
     for line in lines:
         told = _told(line)
         details = json.dumps(told["details"], ensure_ascii=False, sort_keys=True)
-        yield _row([harmless(part) for part in (told | {"details": details}).values()])
+        yield csv_line([harmless(part) for part in (told | {"details": details}).values()])
 
 
 def as_jsonl(lines: Iterable[AuditEvent]) -> Iterator[str]:
@@ -81,7 +81,8 @@ def _told(line: AuditEvent) -> dict[str, Any]:
     }
 
 
-def _row(cells: Iterable[Any]) -> str:
+def csv_line(cells: Iterable[Any]) -> str:
+    """Return cells as one line of CSV."""
     written = StringIO()
     csv.writer(written).writerow(cells)
     return written.getvalue()

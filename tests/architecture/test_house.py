@@ -36,6 +36,7 @@ WIDER_FACES = {
         "logs",
         "metrics",
         "parsing",
+        "exporting",
         "browsing",
         "sealing",
         "statements",
