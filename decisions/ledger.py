@@ -41,6 +41,7 @@ FIELDS = (
     "model_meta",
     "jury",
     "economics",
+    "economics",
     "evaluated_at",
     "published_at",
 )
@@ -60,7 +61,7 @@ def _plain(value: Any) -> Any:
 
 def entries(decisions: Iterable[Decision]) -> list[list[Any]]:
     """Return what the ledger keeps of each decision: id, signal and hash."""
-    return [[str(each.id), each.signal_id, decision_hash(each)] for each in decisions]
+    return [[each.id.hex, each.signal_id, decision_hash(each)] for each in decisions]
 
 
 def compare(lines: Sequence[AuditEvent]) -> tuple[list[str], list[Gone]]:
@@ -71,9 +72,9 @@ def compare(lines: Sequence[AuditEvent]) -> tuple[list[str], list[Gone]]:
         for decision_id, signal_id, sha256 in line.details["decisions"]:
             decision = stored.get(UUID(decision_id))
             if decision is None:
-                gone.append(Gone("signal", signal_id, f"decision {decision_id}"))
+                gone.append(Gone("signal", signal_id, f"decision {UUID(decision_id)}"))
             elif decision_hash(decision, fields=line.details["fields"]) != sha256:
-                findings.append(f"decision {decision_id} was changed after its publication")
+                findings.append(f"decision {UUID(decision_id)} was changed after its publication")
     return findings, gone
 
 

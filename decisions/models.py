@@ -84,10 +84,14 @@ class Decision(models.Model):
 
 
 class PublicationHead(models.Model):
-    """The last number given out; its one row is what publishers take turns at."""
+    """The last number given out; its one row is what publishers take turns at.
+
+    From ``complete_from`` on every number is stored; before it, purges or a restore left holes.
+    """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     head = models.PositiveBigIntegerField(default=0)
+    complete_from = models.PositiveBigIntegerField(default=1)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(id=1), name="one_publication_head")]

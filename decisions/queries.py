@@ -20,6 +20,7 @@ from enrichment.models import Enrichment
 from evaluation.models import Evaluation
 from evaluation.types import Action, EvaluationStatus
 from pipeline.models import AuditEvent
+from pipeline.types import Batch
 from quant.types import Side
 from signals.models import Signal
 from signals.types import Direction, Origin
@@ -59,9 +60,10 @@ def count_unpublished() -> int:
 
 
 def get_oldest_seq() -> int | None:
-    """Return the number of the oldest decision still stored; None when there is none."""
+    """Return the number from which on every decision is still stored; None when there is none."""
     oldest: int | None = Decision.objects.aggregate(first=Min("seq"))["first"]
-    return oldest
+    complete = PublicationHead.objects.values_list("complete_from", flat=True).first() or 1
+    return None if oldest is None else max(oldest, complete)
 
 
 def list_published(
@@ -269,3 +271,8 @@ def list_delays_ms(*, limit: int) -> list[float]:
     )
     times = rows.order_by("-seq").values_list("signal__received_at", "published_at")[:limit]
     return [(until - since).total_seconds() * 1000 for since, until in times if until]
+
+
+def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
+    """Return the decisions on signals that are being purged."""
+    return [Decision.objects.filter(signal_id__in=batch.signals)]

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Max
 
 from decisions import deliberation, jury, ledger, push, queries
 from decisions import worth as worths
@@ -41,7 +42,7 @@ from pipeline.models import StageRun
 from pipeline.parsing import decimal_text
 from pipeline.queries import is_paused
 from pipeline.statements import update_each
-from pipeline.types import Claim, GiveUp, SwitchName
+from pipeline.types import Batch, Claim, GiveUp, SwitchName
 from signals import queries as signals_queries
 from signals import services as signals
 from signals.models import Signal
@@ -555,3 +556,15 @@ def _finish_publications(*, now: datetime, limit: int) -> None:
         signals.expire(event_id=event_id, now=now)
     out = [signal for signal in concluded if signal.event_id not in waiting | withheld]
     signals.mark_published(signals=out, now=now)
+
+    out = [event_id for event_id in concluded if event_id not in waiting | withheld]
+    signals.mark_published(event_ids=out, now=now)
+
+
+def note_purged(*, batch: Batch, now: datetime) -> None:
+    """Remember up to where numbers are no longer all stored, so that the feed can tell."""
+    del now
+    numbered = Decision.objects.filter(signal_id__in=batch.signals)
+    last = numbered.aggregate(last=Max("seq"))["last"]
+    if last is not None:
+        PublicationHead.objects.filter(complete_from__lte=last).update(complete_from=last + 1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet, prefetch_related_objects
 
 from enrichment.models import Enrichment, FeatureProfile, Policy
+from pipeline.types import Batch
 from quant.ensemble.tally import regime_of as quant_regime_of
 from signals.models import Signal
 from signals.queries import list_waiting
@@ -83,3 +85,8 @@ def latest_judged(*, event_id: UUID | None = None) -> Signal | None:
     if newest is None:
         return None
     return Signal.objects.filter(event_id=newest).select_related("replay").first()
+
+
+def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
+    """Return the facts around signals that are being purged."""
+    return [Enrichment.objects.filter(event_id__in=batch.events)]

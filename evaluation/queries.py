@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, Sum
+from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, QuerySet, Sum
 
 from enrichment.models import Enrichment
 from evaluation.models import (
@@ -26,8 +27,8 @@ from evaluation.models import (
     Spend,
 )
 from evaluation.types import ALL_MODELS, Case, EvaluationStatus, Opinion
-from pipeline.models import DeadLetter
-from pipeline.types import ExpectedCost
+from pipeline.models import AuditEvent, DeadLetter, StageRun
+from pipeline.types import Batch, ExpectedCost, LetterStatus
 from signals.models import Signal
 from signals.types import Direction, SignalStatus
 
@@ -344,3 +345,37 @@ def list_source_rates(*, sources: Collection[str]) -> dict[tuple[str, str], Sour
     """Return how often sources' signals won of late, by source and kind of signal."""
     rows = SourceRating.objects.filter(source__in=sources)
     return {(row.source, row.event_type): row for row in rows}
+
+
+def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
+    """Return the judgements of signals that are being purged, and the trails of their reruns."""
+    mine = Evaluation.objects.filter(signal_id__in=batch.signals)
+    reruns = list(mine.filter(rerun__isnull=False).values_list("id", flat=True))
+    return [
+        StageRun.objects.filter(trace__in=reruns),
+        DeadLetter.objects.filter(trace__in=reruns),
+        AuditEvent.objects.filter(trace__in=reruns),
+        Attempt.objects.filter(evaluation__in=mine),
+        mine,
+    ]
+
+
+def list_in_hand(*, batch: Batch) -> Mapping[str, Collection[int]]:
+    """Return signals of which somebody still works on a rerun, or has to."""
+    reruns = Evaluation.objects.filter(signal_id__in=batch.signals, rerun__isnull=False)
+    pending = reruns.filter(status=EvaluationStatus.PENDING)
+    unresolved = DeadLetter.objects.exclude(status=LetterStatus.RESOLVED).values("trace")
+    return {
+        "unfinished": set(pending.values_list("signal_id", flat=True)),
+        "open dead letter": set(
+            reruns.filter(id__in=unresolved).values_list("signal_id", flat=True)
+        ),
+    }
+
+
+def leftovers(*, cutoff: datetime, now: datetime, limit: int) -> list[QuerySet[Any]]:
+    """Return reruns of which no judgement is left, with their trails."""
+    del now
+    empty = Rerun.objects.filter(created_at__lt=cutoff, evaluation=None)
+    ids = list(empty.values_list("id", flat=True)[:limit])
+    return [AuditEvent.objects.filter(trace__in=ids), Rerun.objects.filter(id__in=ids)]

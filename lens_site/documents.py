@@ -189,6 +189,15 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
         "ANCHOR_EVERY_LINES": D("Sealed lines after which it is written at the latest."),
     },
+    "Retention": {
+        "RETENTION_DAYS": D("Days after a signal's end until it is purged with all that is of it."),
+        "AUDIT_RETENTION_DAYS": D(
+            "Days until lines about no signal, and the hashes of purged lines, go as well."
+        ),
+        "PURGE_AT": D("Time of day, UTC, at which the conductor purges; `never` leaves it to you."),
+        "PURGE_BATCH": D("Signals that are removed in one transaction."),
+        "PURGE_SHARE_PCT": D("Share of the time that a purge works; it rests for the remainder."),
+    },
     "Market data": {
         "PROVIDER_PRIMARY": D("Where prices come from: a name of the table of providers."),
         "PROVIDER_TIMEOUT_MS": D("Milliseconds that one call of the venue may take."),

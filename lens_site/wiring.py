@@ -21,6 +21,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
         "evaluation.services.skip_open_evaluations",
         "outcomes.services.ask_about_closed",
     ),
+    "signals.purging": ("signals.services.remember_keys", "decisions.services.note_purged"),
     "enrich.retried": ("signals.services.rerun",),
     "evaluate.retried": ("evaluation.services.reopen",),
     "jury.retried": ("signals.services.rerun",),
@@ -37,6 +38,27 @@ STAGES: tuple[str, ...] = (
     "evaluation.jobs.EVALUATE",
     "enrichment.jobs.ENRICH",
 )
+
+# who says which signals are past their time, in the order in which they are purged
+PURGE_CHOOSER = "signals.queries.choose_purgeable"
+
+# who may say that a signal is still needed although its time is over, and why
+PURGE_SPARES: tuple[str, ...] = (
+    "pipeline.queries.list_in_hand",
+    "evaluation.queries.list_in_hand",
+)
+
+# what goes with purged signals, in this order: rows before the rows they hang on
+PURGES: tuple[str, ...] = (
+    "decisions.queries.rows_to_purge",
+    "evaluation.queries.rows_to_purge",
+    "enrichment.queries.rows_to_purge",
+    "pipeline.queries.rows_to_purge",
+    "signals.queries.rows_to_purge",
+)
+
+# what is left over when the signals are gone
+LEFTOVERS: tuple[str, ...] = ("evaluation.queries.leftovers", "signals.queries.leftovers")
 
 # verb of the trail -> who compares what such lines tell with the rows they tell of
 WITNESSES: dict[str, str] = {"LEDGER": "decisions.ledger.compare"}

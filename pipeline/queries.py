@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -24,8 +24,8 @@ from django.db.models import (
 )
 from django.db.models.functions import Now
 
-from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
-from pipeline.types import LetterStatus, RunStatus, SwitchName
+from pipeline.models import AuditEvent, Chain, DeadLetter, Heartbeat, Purge, StageRun, Switch
+from pipeline.types import Batch, LetterStatus, PurgeStatus, RunStatus, SwitchName
 
 GROUPS_MAX = 200
 
@@ -186,3 +186,41 @@ def list_paused() -> list[Switch]:
 def is_paused(name: str) -> bool:
     """Say whether operators have halted ``name``."""
     return Switch.objects.filter(name=name, is_paused=True).exists()
+
+
+def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
+    """Return the work, the letters and the trails of signals that are being purged."""
+    return [
+        StageRun.objects.filter(trace__in=batch.events),
+        DeadLetter.objects.filter(trace__in=batch.events),
+        AuditEvent.objects.filter(trace__in=batch.events),
+    ]
+
+
+def list_in_hand(*, batch: Batch) -> Mapping[str, Collection[int]]:
+    """Return signals with dead letters that are not resolved, or with unfinished work."""
+    by_event = dict(zip(batch.events, batch.signals, strict=True))
+    letters = DeadLetter.objects.exclude(status=LetterStatus.RESOLVED)
+    runs = StageRun.objects.unfinished()
+    settled_id = Chain.objects.values_list("settled_id", flat=True).first() or 0
+    fresh = AuditEvent.objects.filter(id__gt=settled_id)
+
+    def named(rows: QuerySet[Any]) -> set[int]:
+        found = rows.filter(trace__in=batch.events).values_list("trace", flat=True)
+        return {by_event[event_id] for event_id in found}
+
+    return {
+        "open dead letter": named(letters),
+        "unfinished": named(runs),
+        "not sealed yet": named(fresh),
+    }
+
+
+def get_purge() -> Purge | None:
+    """Return the purge that runs, or was left running by a process that died."""
+    return Purge.objects.filter(status=PurgeStatus.RUNNING).first()
+
+
+def list_purges(*, limit: int) -> list[Purge]:
+    """Return the last purges, newest first."""
+    return list(Purge.objects.order_by("-id")[:limit])

@@ -22,6 +22,7 @@ from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
 from pipeline import queue, statements
+from pipeline.chain import Ranges
 from pipeline.logs import without_secrets
 from pipeline.metrics import count_rare
 from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
@@ -656,3 +657,18 @@ def forget(*, name: str) -> None:
 def _from_now(wait: timedelta) -> ExpressionWrapper[Any] | Now:
     """Return a moment by the database's clock; SQLite's sums are finer than its clock."""
     return Now() if not wait else ExpressionWrapper(Now() + wait, output_field=DateTimeField())
+
+
+def record_purged(
+    *, actor: str, at: datetime, signals: Iterable[int], lines: Iterable[int] = (), **details: Any
+) -> None:
+    """Tell in the trail which signals and which lines of it are taken away, for good reason."""
+    record(
+        trace=None,
+        verb="PURGED",
+        actor=actor,
+        at=at,
+        signals=Ranges.of(signals).as_json(),
+        lines=Ranges.of(lines).as_json(),
+        **details,
+    )

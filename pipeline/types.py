@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
@@ -114,6 +115,24 @@ class Gone:
     kind: str
     number: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A signal whose time may be over: row, public id, when it ended, whether it is held."""
+
+    id: int
+    event_id: UUID
+    ended_at: datetime
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Signals that are being purged: their rows and, in the same order, their public ids."""
+
+    signals: tuple[int, ...]
+    events: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ class Signal(models.Model):
                 name="open_signal_by_expiry",
                 condition=Q(status__in=list(OPEN_STATUSES)),
             ),
+            models.Index(
+                fields=["terminal_at", "id"],
+                name="signal_by_end",
+                condition=Q(terminal_at__isnull=False),
+            ),
             models.Index(fields=["symbol", "-id"], name="signal_by_symbol"),
             models.Index(fields=["source", "-id"], name="signal_by_source"),
             models.Index(fields=["status", "-id"], name="signal_by_status"),
@@ -149,3 +154,61 @@ class DemoFeed(models.Model):
 
     def __str__(self) -> str:
         return f"demo feed, {self.sent} sent"
+
+
+class SpentKey(models.Model):
+    """An idempotency key that outlives its purged signal, so that it cannot make another soon."""
+
+    owner = models.CharField(max_length=64)
+    idempotency_key = models.CharField(max_length=255)
+    body_sha256 = models.CharField(max_length=64, blank=True, default="")
+    event_id = models.UUIDField()
+    received_at = models.DateTimeField()
+    until = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "idempotency_key"], name="one_spent_key_per_owner_and_key"
+            ),
+        ]
+        indexes = [models.Index(fields=["until"], name="spent_key_by_end")]
+
+    def __str__(self) -> str:
+        return f"{self.idempotency_key} of {self.owner} until {self.until:%Y-%m-%d %H:%M}"
+
+
+class Hold(models.Model):
+    """A legal hold: signals that meet all that it names are not purged until it is lifted."""
+
+    event_id = models.UUIDField(null=True, blank=True)
+    source = models.CharField(max_length=100, blank=True, default="")
+    symbol = models.CharField(max_length=20, blank=True, default="")
+    since = models.DateTimeField(null=True, blank=True)
+    until = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=500)
+    placed_by = models.CharField(max_length=100)
+    placed_at = models.DateTimeField()
+    lifted_by = models.CharField(max_length=100, blank=True, default="")
+    lifted_at = models.DateTimeField(null=True, blank=True)
+    lift_reason = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta:
+        verbose_name = "legal hold"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(event_id__isnull=False)
+                | ~Q(source="")
+                | ~Q(symbol="")
+                | Q(since__isnull=False)
+                | Q(until__isnull=False),
+                name="hold_names_something",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        named = [self.event_id, self.source, self.symbol]
+        told = [str(part) for part in named if part]
+        if self.since or self.until:
+            told.append(f"{self.since or 'the beginning'} to {self.until or 'the end'}")
+        return f"hold on {', '.join(told)}"

@@ -7,12 +7,14 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 
 from pipeline.queue import RedisError, redis_client
-from signals.models import DemoFeed, Hook, HookRefusal, Signal
+from pipeline.types import Batch, Candidate
+from signals.models import DemoFeed, Hold, Hook, HookRefusal, Replay, Signal, SpentKey
 from signals.types import OPEN_STATUSES, Origin, SignalStatus
 
 COMPLAINT_KEPT = timedelta(minutes=10)
@@ -190,3 +192,60 @@ def complaint_name(owner: str) -> str:
 def first_received_at() -> datetime | None:
     """Return when the oldest signal that is still stored came in."""
     return Signal.objects.order_by("id").values_list("received_at", flat=True).first()
+
+
+def choose_purgeable(
+    *, cutoff: datetime, after: tuple[datetime | None, int], limit: int, lock: bool
+) -> list[Candidate]:
+    """Return signals that ended before ``cutoff``, in the order of their ends.
+
+    Held ones are among them, marked. Under ``lock`` they are locked, and those that somebody else
+    has locked are passed over.
+    """
+    at, signal_id = after
+    rows = Signal.objects.filter(terminal_at__lt=cutoff).annotate(is_held=Exists(_holds()))
+    if at is not None:
+        rows = rows.filter(Q(terminal_at__gt=at) | Q(terminal_at=at, id__gt=signal_id))
+        rows = rows.filter(terminal_at__gte=at)
+    if lock:
+        rows = rows.select_for_update(skip_locked=True, of=("self",))
+    found = rows.order_by("terminal_at", "id").values_list(
+        "id", "event_id", "terminal_at", "is_held"
+    )
+    return [
+        Candidate(signal_id, event_id, ended_at, is_held)
+        for signal_id, event_id, ended_at, is_held in found[:limit]
+        if ended_at is not None
+    ]
+
+
+def _holds() -> QuerySet[Hold]:
+    """Select the holds in force that mean the signal of the outer query."""
+    return Hold.objects.filter(
+        Q(event_id=None) | Q(event_id=OuterRef("event_id")),
+        Q(source="") | Q(source=OuterRef("source")),
+        Q(symbol="") | Q(symbol=OuterRef("symbol")),
+        Q(since=None) | Q(since__lte=OuterRef("received_at")),
+        Q(until=None) | Q(until__gt=OuterRef("received_at")),
+        lifted_at=None,
+    )
+
+
+def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
+    """Return the signals themselves."""
+    return [Signal.objects.filter(id__in=batch.signals)]
+
+
+def leftovers(*, cutoff: datetime, now: datetime, limit: int) -> list[QuerySet[Any]]:
+    """Return keys whose time is over and replays without signals."""
+    keys = SpentKey.objects.filter(until__lte=now).values_list("id", flat=True)
+    replays = Replay.objects.filter(created_at__lt=cutoff, signal=None).values_list("id", flat=True)
+    return [
+        SpentKey.objects.filter(id__in=list(keys[:limit])),
+        Replay.objects.filter(id__in=list(replays[:limit])),
+    ]
+
+
+def list_holds() -> list[Hold]:
+    """Return the legal holds in force, newest first."""
+    return list(Hold.objects.filter(lifted_at=None).order_by("-id"))

@@ -21,10 +21,18 @@ from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
 from pipeline.queries import is_paused, list_dead_letters
 from pipeline.queue import RedisError, redis_client
-from pipeline.types import LensError, NotFound, Overloaded, SwitchName
+from pipeline.types import (
+    Batch,
+    FieldError,
+    InvalidRequest,
+    LensError,
+    NotFound,
+    Overloaded,
+    SwitchName,
+)
 from signals import queries
 from signals.mapping import parse_mapping, read_message, understand
-from signals.models import DemoFeed, Hook, HookRefusal, Replay, Signal
+from signals.models import DemoFeed, Hold, Hook, HookRefusal, Replay, Signal, SpentKey
 from signals.types import (
     OPEN_STATUSES,
     TRANSITIONS,
@@ -43,6 +51,7 @@ DEMO_BATCH = 200
 DEMO_LEFT_ALONE = timedelta(seconds=60)
 """How long an unfinished demo signal is left to who may be at work on it."""
 HOOK_USE_WRITTEN_EVERY = timedelta(minutes=1)
+KEYS_OUTLIVE_SIGNALS_BY = timedelta(hours=24)
 END_STATUSES = frozenset(SignalStatus) - frozenset(OPEN_STATUSES)
 
 
@@ -89,6 +98,9 @@ def submit_signals(
             sorted(keyed, key=lambda row: row.idempotency_key or ""), ignore_conflicts=True
         )
         stored = _stored(rows)
+        stored |= _give_way_to_spent_keys(
+            [row for row in keyed if stored[_mark(row)].event_id == row.event_id]
+        )
         fresh = [row for row in rows if stored[_mark(row)].event_id == row.event_id]
         for row in fresh:
             pipeline.record(
@@ -97,6 +109,26 @@ def submit_signals(
         if fresh:
             pipeline.announce("signal.submitted", signals=fresh, now=now)
     return [_receipt(row, stored[_mark(row)]) for row in rows]
+
+
+def _give_way_to_spent_keys(fresh: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
+    """Take rows back whose key had a signal that was purged a moment ago; return what it was."""
+    if not fresh:
+        return {}
+    spent = {
+        (key.owner, key.idempotency_key): Signal(
+            event_id=key.event_id, body_sha256=key.body_sha256, received_at=key.received_at
+        )
+        for key in SpentKey.objects.filter(
+            owner__in={row.owner for row in fresh},
+            idempotency_key__in={row.idempotency_key for row in fresh},
+        )
+    }
+    taken = {mark: spent[mark] for mark in map(_mark, fresh) if mark in spent}
+    if taken:
+        gone = [row.event_id for row in fresh if _mark(row) in taken]
+        Signal.objects.filter(event_id__in=gone).delete()
+    return taken
 
 
 def _row(submission: Submission, *, now: datetime) -> Signal:
@@ -507,9 +539,14 @@ def clear_demo(*, actor: str, now: datetime) -> int:
     cleared = 0
     while batch := queries.list_demo_ids(limit=DEMO_BATCH, ended_before=now - DEMO_LEFT_ALONE):
         with transaction.atomic():
+            rows = Signal.objects.filter(origin=Origin.DEMO, event_id__in=batch)
+            found = list(rows.values_list("id", "event_id"))
+            gone = Batch(tuple(row[0] for row in found), tuple(row[1] for row in found))
             pipeline.announce("demo.cleared", event_ids=batch)
+            pipeline.announce("signals.purging", batch=gone, now=now)
             pipeline.forget_work(traces=batch)
-            Signal.objects.filter(origin=Origin.DEMO, event_id__in=batch).delete()
+            rows.delete()
+            pipeline.record_purged(actor=actor, at=now, signals=gone.signals)
         cleared += len(batch)
     if cleared:
         pipeline.record_act(
@@ -518,3 +555,82 @@ def clear_demo(*, actor: str, now: datetime) -> int:
     if not queries.list_demo_ids(limit=1):
         DemoFeed.objects.filter(dismissed_at=None).update(dismissed_at=now)
     return cleared
+
+
+def remember_keys(*, batch: Batch, now: datetime) -> None:
+    """Keep the idempotency keys of signals that are being purged for another day."""
+    keyed = Signal.objects.filter(id__in=batch.signals, idempotency_key__isnull=False)
+    SpentKey.objects.bulk_create(
+        [
+            SpentKey(
+                owner=signal.owner,
+                idempotency_key=signal.idempotency_key or "",
+                body_sha256=signal.body_sha256,
+                event_id=signal.event_id,
+                received_at=signal.received_at,
+                until=now + KEYS_OUTLIVE_SIGNALS_BY,
+            )
+            for signal in keyed.order_by("owner", "idempotency_key")
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def place_hold(*, hold: Hold, actor: str, now: datetime) -> Hold:
+    """Put a legal hold in force: what it names is not purged until it is lifted.
+
+    :raises InvalidRequest: if it names nothing, or gives no reason.
+    """
+    hold.reason = pipeline.checked_reason(hold.reason)
+    named = _named(hold)
+    if not named:
+        fault = "must name a signal, a source, a symbol or a time"
+        raise InvalidRequest(f"a hold {fault}", (FieldError("event_id", "required", fault),))
+    if hold.since and hold.until and hold.since >= hold.until:
+        fault = "must be later than the beginning"
+        raise InvalidRequest(f"the end {fault}", (FieldError("until", "order", fault),))
+    hold.placed_by, hold.placed_at = actor, now
+    with transaction.atomic():
+        hold.save(force_insert=True)
+        pipeline.record_act(
+            trace=hold.event_id,
+            actor=actor,
+            verb="HOLD_PLACED",
+            object=f"hold:{hold.pk}",
+            after={**named, "reason": hold.reason},
+            at=now,
+        )
+    return hold
+
+
+def lift_hold(*, hold: Hold, actor: str, reason: str, now: datetime) -> Hold:
+    """Let what a hold named be purged again; lifting it twice changes nothing.
+
+    :raises InvalidRequest: if no reason is given.
+    """
+    reason = pipeline.checked_reason(reason)
+    with transaction.atomic():
+        rows = Hold.objects.filter(pk=hold.pk, lifted_at=None)
+        if rows.update(lifted_at=now, lifted_by=actor, lift_reason=reason):
+            pipeline.record_act(
+                trace=hold.event_id,
+                actor=actor,
+                verb="HOLD_LIFTED",
+                object=f"hold:{hold.pk}",
+                before={**_named(hold), "reason": hold.reason},
+                after={"lifted": reason},
+                at=now,
+            )
+    hold.refresh_from_db()
+    return hold
+
+
+def _named(hold: Hold) -> dict[str, str]:
+    named = {
+        "event_id": hold.event_id and str(hold.event_id),
+        "source": hold.source,
+        "symbol": hold.symbol,
+        "since": time_text(hold.since),
+        "until": time_text(hold.until),
+    }
+    return {name: value for name, value in named.items() if value}

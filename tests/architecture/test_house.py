@@ -48,7 +48,8 @@ WIDER_FACES = {
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
     "access": {"serializers"},
-    "pipeline": {"worker", "reconcile", "triggers"} | {"chaining", "verifying", "exporting"},
+    "pipeline": {"worker", "reconcile", "triggers"}
+    | {"chaining", "verifying", "exporting", "retention"},
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
     "evaluation": {"admission", "rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},

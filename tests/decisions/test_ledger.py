@@ -61,7 +61,7 @@ def test_what_is_published_enters_the_trail_in_the_same_transaction() -> None:
     (line,) = AuditEvent.objects.filter(verb="LEDGER")
     assert line.details["fields"] == list(FIELDS)
     assert sorted(line.details["decisions"]) == sorted(
-        [[str(one.id), signal.id, decision_hash(one)] for one in (first, second)]
+        [[one.id.hex, signal.id, decision_hash(one)] for one in (first, second)]
     )
 
 
@@ -72,7 +72,7 @@ def test_replayed_decisions_are_in_the_ledger_and_withheld_ones_are_not() -> Non
     publish(replayed)
 
     (line,) = AuditEvent.objects.filter(verb="LEDGER")
-    assert [entry[0] for entry in line.details["decisions"]] == [str(replayed.id)]
+    assert [entry[0] for entry in line.details["decisions"]] == [replayed.id.hex]
 
 
 def test_nothing_published_leaves_no_line() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event, Thread
@@ -21,7 +22,7 @@ from lens_site import metering
 from lens_site.demo_feed import DemoFeed
 from markets.services import close_markets
 from outcomes.tracker import Tracker
-from pipeline import queue
+from pipeline import queue, retention
 from pipeline import services as pipeline
 from pipeline.chaining import Sealer
 from pipeline.reconcile import reconcile
@@ -34,6 +35,8 @@ from pipeline.worker import (
 from signals import services as signals
 
 logger = logging.getLogger(__name__)
+
+PURGE_LOOK_S = 60.0
 
 DEMO_LOOK_S = 1.0
 COUNT_EVERY_S = 5.0
@@ -81,6 +84,7 @@ class Conductor:
             asyncio.create_task(self._repeat(self._learn, self._learn_pause)),
             asyncio.create_task(self._repeat(self._meter, self._meter_pause)),
             asyncio.create_task(self._repeat(self._seal, self._seal_pause)),
+            asyncio.create_task(self._repeat(self._purge, self._purge_pause)),
         ]
         async with push.announcing():
             await asyncio.gather(*loops)
@@ -167,6 +171,21 @@ class Conductor:
         while not self._stopping.is_set():
             if not await self._keeper.run(self._sealer.step, now=datetime.now(UTC)):
                 return
+
+    async def _purge(self) -> None:
+        """Remove what is past its time, once a day, resting more than working."""
+        if not await self._keeper.run(retention.is_due, now=datetime.now(UTC)):
+            return
+        purge = await self._keeper.run(retention.start, actor="lens", now=datetime.now(UTC))
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            done = await self._keeper.run(retention.step, purge_id=purge.id, now=datetime.now(UTC))
+            if done.is_done:
+                return
+            await self._wait_s(retention.rest_s(time.monotonic() - began_s))
+
+    async def _purge_pause(self) -> None:
+        await self._wait_s(PURGE_LOOK_S)
 
     async def _seal_pause(self) -> None:
         await self._wait_s(settings.SEAL_EVERY_MS / 1000)
