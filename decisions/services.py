@@ -557,9 +557,6 @@ def _finish_publications(*, now: datetime, limit: int) -> None:
     out = [signal for signal in concluded if signal.event_id not in waiting | withheld]
     signals.mark_published(signals=out, now=now)
 
-    out = [event_id for event_id in concluded if event_id not in waiting | withheld]
-    signals.mark_published(event_ids=out, now=now)
-
 
 def note_purged(*, batch: Batch, now: datetime) -> None:
     """Remember up to where numbers are no longer all stored, so that the feed can tell."""

@@ -18,11 +18,12 @@ from django.db import Error as DatabaseError
 
 from decisions import push
 from decisions import services as decisions
+from decisions.queries import get_head
 from lens_site import metering
 from lens_site.demo_feed import DemoFeed
 from markets.services import close_markets
 from outcomes.tracker import Tracker
-from pipeline import queue, retention
+from pipeline import anchors, queue, retention
 from pipeline import services as pipeline
 from pipeline.chaining import Sealer
 from pipeline.reconcile import reconcile
@@ -170,7 +171,9 @@ class Conductor:
         """Seal what the trail has gained; nobody who writes to it waits for that."""
         while not self._stopping.is_set():
             if not await self._keeper.run(self._sealer.step, now=datetime.now(UTC)):
-                return
+                break
+        head = await self._keeper.run(get_head)
+        anchors.reserve(upto=head, at=datetime.now(UTC))
 
     async def _purge(self) -> None:
         """Remove what is past its time, once a day, resting more than working."""
