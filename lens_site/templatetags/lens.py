@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from lens_site.pages import formats, phrases
+from lens_site.pages.rows import Square
 from lens_site.pages.words import CAUSES, phrase
 
 register = template.Library()
@@ -169,6 +170,31 @@ def icon(name: str, label: str = "") -> SafeString:
     return format_html(
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', sheet, name
     )
+
+
+SIGNS = {"abstained": "!", "pending": "·", "skipped": "–"}
+
+
+@register.simple_tag
+def squares(found: Iterable[Square]) -> SafeString:
+    """Draw one square a model: a letter or a sign to see, words to hear."""
+    drawn = format_html_join(
+        "",
+        '<i class="sq {}" role="img" data-model="{}" data-letter="{}" title="{}" aria-label="{}">'
+        "{}</i>",
+        (
+            (
+                each.state,
+                each.model,
+                each.letter,
+                each.words,
+                each.words,
+                SIGNS.get(each.state, each.letter),
+            )
+            for each in found
+        ),
+    )
+    return format_html('<span class="squares">{}</span>', drawn)
 
 
 @register.simple_tag

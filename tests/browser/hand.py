@@ -117,7 +117,7 @@ def resume(name: str) -> None:
     """Let a part of the house go on."""
     from pipeline.services import resume as go_on
 
-    go_on(name=name, actor="operator", reason="", now=now())
+    go_on(name=name, actor="operator", reason="done", now=now())
 
 
 @action

@@ -30,8 +30,12 @@ PAGES = (
     "/dead-letters/{letter}",
     "/status",
     "/settings",
+    "/docs",
+    "/account/second-factor",
 )
 """Paths; ``{rich}`` and the like stand for the ids that ``furniture.furnish_desk`` returns."""
+
+FIRST_VIEW_MAX_BYTES = 150_000
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,18 @@ def test_every_page_fits_and_has_no_fault(
 
     visit.close()
     assert not faults
+
+
+def test_the_first_view_is_small(desk: Desk, visit: Visit) -> None:
+    """Everything that a first visit fetches, as it travels, for the largest two pages."""
+    for path in ("/board", "/signals/{rich}"):
+        visit.fetched.clear()
+        visit.open(path.format(**desk.ids))
+        visit.page.wait_for_load_state("networkidle")
+
+        travelled = sum(visit.travelled().values())
+
+        assert 10_000 < travelled < FIRST_VIEW_MAX_BYTES, visit.travelled()
 
 
 def test_a_stranger_can_sign_in(desk: Desk, browser: Browser) -> None:

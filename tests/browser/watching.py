@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 from tests.browser.desk import Desk
 
 WIDE, NARROW = 1280, 390
 SERIOUS = frozenset({"serious", "critical"})
+RULES = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]}
 OVERFLOW = "() => document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -26,6 +27,7 @@ class Visit:
     theme: str = "light"
     complaints: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    fetched: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.context: BrowserContext = self.browser.new_context(
@@ -41,6 +43,7 @@ class Visit:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("request", self._see)
+        self.page.on("requestfinished", lambda request: self.fetched.append(request))
 
     def open(self, path: str) -> Page:
         """Open a page of the desk and wait until it has drawn itself."""
@@ -55,8 +58,15 @@ class Visit:
 
     def barriers(self) -> list[str]:
         """Return what axe finds serious, each with the element that has it."""
-        found = Axe().run(self.page).response["violations"]
+        found = Axe().run(self.page, options=RULES).response["violations"]
         return [_barrier(each) for each in found if each["impact"] in SERIOUS]
+
+    def travelled(self) -> dict[str, int]:
+        """Return how many bytes each answer took on its way, by address."""
+        return {
+            request.url.removeprefix(self.desk.address): request.sizes()["responseBodySize"]
+            for request in self.fetched
+        }
 
     def close(self) -> None:
         self.context.close()
