@@ -205,8 +205,14 @@ def settle(bills: Sequence[Bill]) -> None:
 
     The rows of the accounts are taken in one order, for several workers settle at once.
     """
+    with transaction.atomic(savepoint=False):
+        taken = _taken_off([bill.evaluation for bill in bills])
+        _book(_changes(bills, taken))
+
+
+def _changes(bills: Sequence[Bill], taken: Mapping[UUID, tuple[Decimal, date]]) -> list[_Entry]:
+    """Return what bills change on the accounts, by day and model."""
     entries: dict[tuple[date, str], _Entry] = {}
-    taken = _taken_off([bill.evaluation for bill in bills])
     for bill in bills:
         returned = taken.get(bill.evaluation.id)
         for name in (ALL_MODELS, bill.model):
@@ -216,11 +222,14 @@ def settle(bills: Sequence[Bill]) -> None:
             entry = _entry(entries, bill.day, name)
             entry.spent_usd += bill.spent_usd
             entry.calls += bill.calls
-    changed = [
+    return [
         entries[key]
         for key in sorted(entries)
         if entries[key].reserved_usd or entries[key].spent_usd or entries[key].calls
     ]
+
+
+def _book(changed: Sequence[_Entry]) -> None:
     for each in sorted({entry.day for entry in changed}):
         _open_accounts(each, {entry.model for entry in changed if entry.day == each})
     _enter(changed)

@@ -171,8 +171,8 @@ def evaluators(
 ) -> dict[str, Plug]:
     """Return the evaluator plugs of the models that ``AI_MODELS`` names, in that order.
 
-    ``language`` are the ``MODEL_<NAME>_*`` settings by name. A name that nothing is known of
-    keeps a plug without a backend, which the system checks refuse by name.
+    ``language`` are the ``MODEL_<NAME>_*`` settings by name; ``local_hosts`` may be our own. A name
+    that nothing is known of keeps a plug without a backend, which the system checks refuse by name.
     """
     built_in: dict[str, Plug] = {
         "ensemble": {

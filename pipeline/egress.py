@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Collection
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ import httpx2
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 NAT64 = "64:ff9b::"
+KEPT_S = 60.0
 
 
 class ForbiddenAddress(httpx2.ConnectError):
@@ -73,21 +75,42 @@ def _is_written_oddly(host: str) -> bool:
 
 
 class Pinned(httpx2.AsyncBaseTransport):
-    """A transport that looks at every address before it connects, and connects to that address."""
+    """A transport that looks at every address before it connects, and connects to that address.
+
+    An address that was looked at is kept for a while, so that connections to it are used again: a
+    name that leads elsewhere meanwhile changes nothing, for it is not asked.
+    """
 
     def __init__(
-        self, inner: httpx2.AsyncBaseTransport, *, allowed: Collection[str] = LOCAL_HOSTS
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        *,
+        allowed: Collection[str] = LOCAL_HOSTS,
+        kept_s: float = KEPT_S,
     ) -> None:
         self._inner = inner
         self._allowed = frozenset(allowed)
+        self._kept_s = kept_s
+        self._known: dict[str, tuple[str, float]] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
         if host not in self._allowed:
-            address = await _looked_at(host, request.url.port or 443)
+            address = await self._address_of(host, request.url.port or 443)
             request.url = request.url.copy_with(host=address)
             request.extensions = {**request.extensions, "sni_hostname": host}
-        return await self._inner.handle_async_request(request)
+        try:
+            return await self._inner.handle_async_request(request)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            self._known.pop(host, None)
+            raise
+
+    async def _address_of(self, host: str, port: int) -> str:
+        address, until = self._known.get(host, ("", 0.0))
+        if time.monotonic() >= until:
+            address = await _looked_at(host, port)
+            self._known[host] = (address, time.monotonic() + self._kept_s)
+        return address
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -58,13 +58,17 @@ class Chat(LLM):
             "model": self.model_id,
             "messages": [{"role": "system", "content": request.instructions}, *said],
             self.cap: request.max_tokens,
-            "response_format": self.shape(request),
             "seed": request.seed,
             "temperature": request.temperature,
             "reasoning_effort": request.effort or None,
-            "extra_body": self.extras(request) or None,
+            "extra_body": self._untouched(request) or None,
         }
         return {name: value for name, value in wanted.items() if value is not None}
+
+    def _untouched(self, request: Request) -> dict[str, Any]:
+        """Return what the SDK need not look into: a schema takes it longer than all the rest."""
+        shape = self.shape(request)
+        return self.extras(request) | ({"response_format": shape} if shape else {})
 
     def shape(self, request: Request) -> dict[str, Any] | None:
         """Return how the answer is held to its shape, as far as the model can be."""

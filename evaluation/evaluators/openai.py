@@ -60,7 +60,8 @@ class OpenAI(LLM):
         }
         if request.is_constrained:
             shape = {"name": "verdict", "strict": True, "schema": request.schema}
-            arguments["text"] = {"format": {"type": "json_schema", **shape}}
+            text = {"format": {"type": "json_schema", **shape}}
+            arguments["extra_body"] = {"text": text}  # else the SDK takes long to look into it
         if request.effort:
             arguments["reasoning"] = {"effort": request.effort}
         if request.temperature is not None:

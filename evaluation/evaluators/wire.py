@@ -171,6 +171,8 @@ class Guard(httpx2.AsyncBaseTransport):
         try:
             answer = await self._inner.handle_async_request(request)
             content = await _content(answer)
+        except egress.ForbiddenAddress as error:
+            raise CallFailed(_named(error), status=AttemptStatus.BAD_REQUEST) from error
         except httpx2.TimeoutException as error:
             raise CallFailed(_named(error), status=AttemptStatus.TIMEOUT) from error
         except httpx2.DecodingError as error:

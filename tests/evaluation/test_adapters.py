@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections.abc import Callable, Iterator
@@ -388,6 +389,28 @@ async def test_a_key_that_a_vendor_repeats_is_kept_out_of_every_row(name: str) -
 
     assert KEY not in repr(opinion)
     assert "[key]" in opinion.reason
+    await asked.close()
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "10.0.0.7", "127.0.0.1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("name", KINDS)
+async def test_a_vendor_whose_name_leads_into_our_own_network_is_not_asked(
+    name: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[str] = []
+
+    async def resolve(self: object, host: str, port: int, **_: Any) -> list[Any]:
+        asked_for.append(host)
+        return [(2, 1, 6, "", (address, port))]
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", resolve)
+    asked = model(name, base_url="https://rebound.example", timeout_s=60.0)
+
+    opinion = await asked.evaluate(prompted())
+
+    assert (opinion.status, len(opinion.attempts)) == (AttemptStatus.BAD_REQUEST, 1)
+    assert "rebound.example leads into a network" in opinion.reason
+    assert asked_for == ["rebound.example"], "looked at once, and no connection was begun"
     await asked.close()
 
 

@@ -81,7 +81,12 @@ def wire(settings: Settings, fake_vendors: Vendors, *, deadline_ms: int) -> None
     settings.AI_MODELS = (*NAMES, "bold")
     settings.EVALUATORS = {
         **wiring.evaluators(
-            names=list(NAMES), ensemble={}, rules={}, language=given, deadline_ms=deadline_ms
+            names=list(NAMES),
+            ensemble={},
+            rules={},
+            language=given,
+            deadline_ms=deadline_ms,
+            local_hosts=settings.LOCAL_MODEL_HOSTS,
         ),
         "bold": settings.EVALUATORS["bold"],
     }

@@ -104,6 +104,47 @@ async def test_a_name_that_leads_into_our_own_network_is_not_followed(
         await ask("https://nobody.example/info")
 
 
+async def test_a_name_that_leads_elsewhere_later_is_looked_at_again_or_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request.url.host)
+        return httpx2.Response(200)
+
+    kept, forgotten = (
+        egress.Pinned(httpx2.MockTransport(answer), allowed=LOCAL, kept_s=kept_s)
+        for kept_s in (60.0, 0.0)
+    )
+    names(monkeypatch, venue_example=["93.184.216.34"])
+    for guard in (kept, forgotten):
+        await guard.handle_async_request(httpx2.Request("GET", "https://venue.example/"))
+    names(monkeypatch, venue_example=["127.0.0.1"])
+
+    await kept.handle_async_request(httpx2.Request("GET", "https://venue.example/"))
+    with pytest.raises(egress.ForbiddenAddress):
+        await forgotten.handle_async_request(httpx2.Request("GET", "https://venue.example/"))
+
+    assert sent == ["93.184.216.34"] * 3
+
+
+async def test_an_address_that_does_not_answer_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request.url.host)
+        raise httpx2.ConnectError("nobody there")
+
+    guard = egress.Pinned(httpx2.MockTransport(refuse), allowed=LOCAL)
+    for address in ("93.184.216.34", "93.184.216.35"):
+        names(monkeypatch, venue_example=[address])
+        with pytest.raises(httpx2.ConnectError):
+            await guard.handle_async_request(httpx2.Request("GET", "https://venue.example/"))
+
+    assert sent == ["93.184.216.34", "93.184.216.35"]
+
+
 async def test_a_host_that_was_named_is_reached_as_it_is() -> None:
     sent = await ask("http://gpu.lan:11434/api", allowed=("gpu.lan",))
 

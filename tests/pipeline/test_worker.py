@@ -192,8 +192,8 @@ async def test_a_running_worker_reports_itself(redis_url: str) -> None:
 async def test_a_living_worker_keeps_its_work_beyond_the_lease(
     redis_url: str, settings: Settings
 ) -> None:
-    settings.LEASE_MS = 100
-    errand = Errand(pause_s=0.5)
+    settings.LEASE_MS = 500
+    errand = Errand(pause_s=1.5)
     await sync_to_async(open_errands)(1)
     workers = [Worker(stages=[errand.stage], name=name) for name in ("a", "b")]
 
