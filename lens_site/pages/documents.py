@@ -25,6 +25,8 @@ DOCUMENTS: Mapping[str, str | Promise] = {
     "errors": _("Errors"),
     "models": _("Language models"),
     "operations": _("Operations"),
+    "deployment": _("Deployment"),
+    "monitoring": _("Monitoring"),
     "settings": _("Settings"),
 }
 SIBLING = re.compile(r"(?:docs/)?(?P<name>[a-z-]+)\.md(?P<anchor>#.*)?", re.ASCII)
