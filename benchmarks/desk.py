@@ -68,14 +68,15 @@ def fake_vendors(*, latency_ms: int) -> Iterator[str]:
         [*command, "--latency-ms", str(latency_ms)], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     try:
-        _until_listening(port)
+        until_listening(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         program.terminate()
         program.wait(timeout=10)
 
 
-def _until_listening(port: int) -> None:
+def until_listening(port: int) -> None:
+    """Wait until somebody listens on a port of loopback."""
     end = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < end:
         with socket.socket() as probe:
