@@ -1,7 +1,7 @@
 """How many signals a web process accepts, by the fast lane and by the declared view alone.
 
-Run it with ``.venv/bin/python -m benchmarks.intake [--json] [--postgres]``. Both ways run on the same
-server (daphne) and database in turn, several times; the figure is the ratio of their medians.
+Run it with ``.venv/bin/python -m benchmarks.intake [--json] [--postgres]``. Both ways run on the
+same server (daphne) and database in turn, several times; the figure is the ratio of their medians.
 Every answer must be a 201. Workers are off: what is measured is acceptance, stored for good.
 """
 
