@@ -17,12 +17,12 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from enrichment.models import Enrichment
-from evaluation import admission, grounding, spending
+from evaluation import admission, authoring, grounding, spending
 from evaluation.briefing import REPLAY, brief
 from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailable, LanguageModel
 from evaluation.evaluators.cassette import Cassette
 from evaluation.evaluators.vendor_policy import BadPolicy, VendorPolicy
-from evaluation.models import Attempt, Evaluation, SourceRating
+from evaluation.models import Attempt, Evaluation, Rerun, SourceRating
 from evaluation.queries import (
     Assignment,
     Judged,
@@ -34,7 +34,14 @@ from evaluation.queries import (
     trace_of,
 )
 from evaluation.types import Attempt as AttemptMade
-from evaluation.types import AttemptStatus, EvaluationStatus, Opinion, SourceRate, Verdict
+from evaluation.types import (
+    AttemptStatus,
+    EvaluationKind,
+    EvaluationStatus,
+    Opinion,
+    SourceRate,
+    Verdict,
+)
 from pipeline import services as pipeline
 from pipeline.models import DeadLetter, StageRun
 from pipeline.plugins import build_plugins
@@ -399,6 +406,44 @@ def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
     enrichment = Enrichment.objects.get(event_id=evaluation.signal.event_id, run=evaluation.run)
     _note(evaluation, actor="lens", now=now)
     _tell([Judged(evaluation=evaluation, enrichment=enrichment)], now=now)
+
+
+def open_shadow(
+    *, model: str, prompt_name: str, prompt_version: int | None, actor: str, now: datetime
+) -> Rerun:
+    """Return what evaluations in a challenger's shadow belong to; none of them is published."""
+    return Rerun.objects.create(
+        model=model,
+        prompt_name=prompt_name,
+        prompt_version=prompt_version,
+        signals=0,
+        created_at=now,
+        created_by=actor,
+    )
+
+
+def judge_in_shadow(*, rerun_id: UUID, signal: Signal, now: datetime) -> None:
+    """Have a challenger judge a live signal's frozen case beside the models that decide."""
+    rerun = Rerun.objects.get(id=rerun_id)
+    row = Evaluation(
+        signal=signal,
+        run=signal.run,
+        kind=EvaluationKind.REPLAY,
+        rerun=rerun,
+        model=rerun.model,
+        created_at=now,
+    )
+    Evaluation.objects.bulk_create([row], ignore_conflicts=True)
+    if Evaluation.objects.filter(id=row.id).exists():
+        pipeline.open_runs([_opening(row, run=signal.run)])
+
+
+def promote_prompt(*, name: str, version: int, actor: str, now: datetime) -> None:
+    """Put a version of a prompt in force.
+
+    :raises PromptRefused: if there is no such version, or it is active already.
+    """
+    authoring.promote_prompt(name=name, version=version, actor=actor, now=now)
 
 
 def note_base_rates(*, rates: Sequence[SourceRate], now: datetime) -> None:

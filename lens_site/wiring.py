@@ -13,6 +13,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "signal.enriched": (
         "evaluation.services.request_evaluations",
         "outcomes.services.ask_about_signal",
+        "outcomes.services.shadow_signal",
     ),
     "evaluations.requested": ("decisions.services.summon_jury",),
     "evaluations.finished": ("decisions.services.decide",),

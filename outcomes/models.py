@@ -339,6 +339,7 @@ class Experiment(models.Model):
     challenger = models.CharField(max_length=64)
     prompt_name = models.CharField(max_length=64, blank=True, default="")
     prompt_version = models.PositiveIntegerField(null=True)
+    rerun_id = models.UUIDField(null=True)
     share_pct = models.PositiveSmallIntegerField()
     alpha = models.FloatField(default=0.05)
     status = models.CharField(

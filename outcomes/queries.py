@@ -17,7 +17,17 @@ from django.db.models import Count, Min, Q, QuerySet, Sum
 from decisions.types import JURY, REPLAY
 from evaluation.types import SourceRate
 from outcomes.following import to_ms
-from outcomes.models import CalibrationMap, Outcome, Question, Score, ScoreDay, WeightSet
+from outcomes.models import (
+    Alert,
+    CalibrationMap,
+    Canary,
+    Experiment,
+    Outcome,
+    Question,
+    Score,
+    ScoreDay,
+    WeightSet,
+)
 from outcomes.standing import (
     COLUMNS,
     Standing,
@@ -27,7 +37,7 @@ from outcomes.standing import (
     mean_by_day,
     standing_of,
 )
-from outcomes.types import ALL, DIVIDING, SIGNAL, OutcomeStatus
+from outcomes.types import ALL, DIVIDING, SIGNAL, CanaryStatus, ExperimentStatus, OutcomeStatus
 from quant.pooling import leave_one_out
 from quant.scores import Bin, Counts, reliability_of
 from quant.types import Array
@@ -483,3 +493,55 @@ def list_answers(*, scope: str) -> dict[str, bool]:
         f"{symbol}|{side}|{at.isoformat(timespec='seconds')}": won
         for symbol, side, at, won in rows.values_list("symbol", "side", "at", "won")
     }
+
+
+def get_experiment(*, name: str) -> Experiment | None:
+    """Return one experiment."""
+    return Experiment.objects.filter(name=name).first()
+
+
+def list_running_experiments() -> list[Experiment]:
+    """Return the experiments under way, oldest first."""
+    return list(Experiment.objects.filter(status=ExperimentStatus.RUNNING).order_by("id"))
+
+
+def list_experiments() -> list[Experiment]:
+    """Return every experiment, newest first."""
+    return list(Experiment.objects.order_by("-created_at", "-id"))
+
+
+def list_pairs(*, experiment: Experiment) -> list[tuple[float, float, bool]]:
+    """Return both judges' probabilities and what won, in the order it became known."""
+    shadow = Score.objects.filter(variant=experiment.name, p__isnull=False)
+    mine = {
+        (event_id, run): p
+        for event_id, run, p in Score.objects.filter(
+            model=experiment.champion,
+            variant="",
+            p__isnull=False,
+            event_id__in=shadow.values("event_id"),
+        ).values_list("event_id", "run", "p_raw")
+    }
+    rows = shadow.order_by("known_at", "id").values_list("event_id", "run", "p_raw", "won")
+    return [
+        (champion, challenger, won)
+        for event_id, run, challenger, won in rows
+        if (champion := mine.get((event_id, run))) is not None and challenger is not None
+    ]
+
+
+def list_open_alerts() -> list[Alert]:
+    """Return what operators should look at, newest first."""
+    return list(Alert.objects.filter(closed_at=None).order_by("-opened_at", "-id"))
+
+
+def list_shadow_names() -> dict[UUID, str]:
+    """Return the name of every experiment by what its shadow evaluations belong to."""
+    rows = Experiment.objects.exclude(rerun_id=None)
+    return {rerun_id: name for rerun_id, name in rows.values_list("rerun_id", "name") if rerun_id}
+
+
+def latest_steady(*, model: str, before: date) -> Canary | None:
+    """Return the last day before another on which a model said what it used to say."""
+    rows = Canary.objects.filter(model=model, status=CanaryStatus.STEADY, day__lt=before)
+    return rows.order_by("-day").first()

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 from outcomes.appraising import appraise
 from outcomes.asking import ask_about_closed, ask_about_decision, ask_about_signal
+from outcomes.canaries import add_golden, judge_canaries, send_canaries
+from outcomes.experimenting import (
+    NotProven,
+    promote_challenger,
+    shadow_signal,
+    start_experiment,
+    stop_experiment,
+    weigh_evidence,
+)
 from outcomes.tallying import tally
 from outcomes.teaching import Hindsight, learn_anew
 from outcomes.tracking import advance, close_unfindable, set_missing_levels
 
 __all__ = [
     "Hindsight",
+    "NotProven",
+    "add_golden",
     "advance",
     "appraise",
     "ask_about_closed",
     "ask_about_decision",
     "ask_about_signal",
     "close_unfindable",
+    "judge_canaries",
     "learn_anew",
+    "promote_challenger",
+    "send_canaries",
     "set_missing_levels",
+    "shadow_signal",
+    "start_experiment",
+    "stop_experiment",
     "tally",
+    "weigh_evidence",
 ]

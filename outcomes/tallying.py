@@ -18,7 +18,7 @@ import numpy as np
 from django.db import transaction
 
 from decisions.models import Decision
-from decisions.types import JURY, stated_of
+from decisions.types import JURY, follow_probability, stated_of
 from evaluation.models import Evaluation
 from evaluation.types import Action, EvaluationStatus
 from outcomes import queries
@@ -183,6 +183,15 @@ class _Said:
         )
         for each in silent.select_related("signal").order_by("model"):
             self._silent[each.signal.event_id, each.run].append(each)
+        self._names = queries.list_shadow_names()
+        self._shadows: dict[tuple[UUID, int], list[Evaluation]] = defaultdict(list)
+        shadows = Evaluation.objects.filter(
+            signal__event_id__in=events,
+            rerun_id__in=self._names,
+            status=EvaluationStatus.DECIDED,
+        )
+        for each in shadows.select_related("signal").order_by("id"):
+            self._shadows[each.signal.event_id, each.run].append(each)
 
     def scores(
         self, outcome: Outcome, *, base_rate: float, forecaster: Forecaster
@@ -203,6 +212,10 @@ class _Said:
             score.abstained = each.outcome
             score.cost_usd, score.latency_ms = each.cost_usd, each.latency_ms
             yield score
+        for each in self._shadows[key]:
+            score = _score(outcome, model=each.model, base_rate=base_rate)
+            _put_shadow(score, each, variant=self._names[each.rerun_id] if each.rerun_id else "")
+            yield score
 
 
 def _put_decision(score: Score, decision: Decision) -> None:
@@ -221,6 +234,18 @@ def _put_decision(score: Score, decision: Decision) -> None:
     cost = meta.get("cost_usd")
     score.cost_usd = None if cost is None else Decimal(cost)
     score.latency_ms = meta.get("latency_ms")
+
+
+def _put_shadow(score: Score, evaluation: Evaluation, *, variant: str) -> None:
+    """Write down what a challenger said; nothing is calibrated, so that pairs compare alike."""
+    verdict = evaluation.verdict or {}
+    score.variant, score.decision = variant, verdict["action"]
+    score.followed = score.decision in FOLLOWED
+    score.p_raw = score.p = follow_probability(
+        action=score.decision, confidence=float(verdict["confidence"])
+    )
+    score.bin = round(score.p * BINS)
+    score.cost_usd, score.latency_ms = evaluation.cost_usd, evaluation.latency_ms
 
 
 def _base_rates(answered: Sequence[Outcome]) -> dict[UUID, float]:

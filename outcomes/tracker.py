@@ -96,6 +96,9 @@ class Tracker:
         """Learn from the scores of live and of simulated signals, each for their own."""
         for scope in (LIVE, SIMULATED):
             await self._database.run(services.learn_anew, scope=scope, now=now)
+        await self._database.run(services.weigh_evidence, now=now)
+        await self._database.run(services.send_canaries, now=now)
+        await self._database.run(services.judge_canaries, now=now)
 
     async def appraise(self, *, now: datetime) -> int:
         """Hold what has ended against time and chance; return how many signals it were."""
