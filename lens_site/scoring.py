@@ -65,14 +65,14 @@ def write_answers(replay: Replay, path: Path) -> int:
 
 def tables(board: Scoreboard, ends: dict[str, int]) -> list[Table]:
     """Return outcomes and scoreboard for people."""
-    rows = [_row(each) for each in [*board.standings, *board.baselines]]
-    columns = (
-        *("model", "n", "Brier", "raw", "skill against base rate", "raw", "AUC", "ECE"),
-        *("follows", "hit rate", "R followed", "R ignored"),
-    )
+    rows = [_row(each) for each in board.standings]
+    rows += [(f"({each.model})", *_row(each)[1:]) for each in board.baselines]
+    columns = ("model", "n", "Brier", "as stated", "skill against base rate", "as stated", "AUC")
+    advice = ("model", "follows", "hit rate", "R followed", "R ignored", "ECE")
     return [
         table_of("Outcomes", ("ended as", "signals"), sorted(ends.items())),
-        table_of("Scoreboard", columns, rows),
+        table_of("Scoreboard", columns, [row[:7] for row in rows]),
+        table_of("Advice", advice, [(row[0], *row[7:]) for row in rows]),
     ]
 
 
@@ -83,13 +83,13 @@ def _row(each: Standing) -> tuple[str | int, ...]:
         _text(each.brier.value),
         _text(each.brier_raw),
         _ranged(each.skill),
-        _text(each.skill_raw.value),
+        _ranged(each.skill_raw),
         _text(each.auc),
-        _text(each.ece),
         each.followed,
         _text(each.hit_rate.value),
         _ranged(each.followed_r),
         _text(each.ignored_r.value),
+        _text(each.ece),
     )
 
 

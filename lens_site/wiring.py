@@ -51,6 +51,7 @@ PURGE_SPARES: tuple[str, ...] = (
 
 # what goes with purged signals, in this order: rows before the rows they hang on
 PURGES: tuple[str, ...] = (
+    "outcomes.queries.rows_to_purge",
     "decisions.queries.rows_to_purge",
     "evaluation.queries.rows_to_purge",
     "enrichment.queries.rows_to_purge",

@@ -38,6 +38,7 @@ from outcomes.standing import (
     standing_of,
 )
 from outcomes.types import ALL, DIVIDING, SIGNAL, CanaryStatus, ExperimentStatus, OutcomeStatus
+from pipeline.types import Batch
 from quant.pooling import leave_one_out
 from quant.scores import Bin, Counts, reliability_of
 from quant.types import Array
@@ -545,3 +546,12 @@ def latest_steady(*, model: str, before: date) -> Canary | None:
     """Return the last day before another on which a model said what it used to say."""
     rows = Canary.objects.filter(model=model, status=CanaryStatus.STEADY, day__lt=before)
     return rows.order_by("-day").first()
+
+
+def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
+    """Return questions, outcomes and scores of signals that are being purged; the sums stay."""
+    return [
+        Outcome.objects.filter(question__event_id__in=batch.events),
+        Question.objects.filter(event_id__in=batch.events),
+        Score.objects.filter(event_id__in=batch.events),
+    ]
