@@ -86,9 +86,9 @@ def count_received(*, since: datetime) -> dict[str, int]:
 
     Walks back from the newest, so it costs what came in since, however much is stored.
     """
-    before = Signal.objects.filter(received_at__lt=since).order_by("-id")
-    last = before.values_list("id", flat=True).first() or 0
-    rows = Signal.objects.filter(id__gt=last).values_list("origin")
+    before = Signal.objects.filter(received_at__lt=since).exclude(origin=Origin.REPLAY)
+    last = before.order_by("-id").values_list("id", flat=True).first() or 0
+    rows = Signal.objects.filter(id__gt=last, received_at__gte=since).values_list("origin")
     return dict(rows.annotate(n=Count("id")).order_by())
 
 

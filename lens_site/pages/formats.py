@@ -148,6 +148,11 @@ def clock(at: datetime) -> str:
     return f"{at:%H:%M:%S}"
 
 
+def day(at: datetime) -> str:
+    """Return the day, for what is not of today."""
+    return f"{at.day} {at:%b}"
+
+
 def short_stamp(at: datetime) -> str:
     """Return day of the year and time, as lists have room for."""
     return f"{at.day} {at:%b %H:%M:%S}"

@@ -58,6 +58,7 @@ class Row:
     simulated: bool
     seq: int
     state: str
+    is_today: bool
 
     @property
     def word(self) -> words.Words:
@@ -126,6 +127,7 @@ def _row(
         simulated=bool(facts and facts.simulated),
         seq=max((each.seq or 0 for each in decided), default=0),
         state=_state(signal, ruling=ruling, squares=squares, now=now),
+        is_today=signal.received_at >= midnight(now),
     )
 
 

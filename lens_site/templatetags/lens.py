@@ -31,6 +31,7 @@ KINDS: Mapping[str, Callable[[Any], str]] = {
 }
 MOMENTS: Mapping[str, Callable[[datetime], str]] = {
     "clock": formats.clock,
+    "day": formats.day,
     "short": formats.short_stamp,
     "stamp": formats.stamp,
 }
@@ -117,7 +118,7 @@ def moment(at: datetime | None, kind: str = "clock") -> SafeString:
         return format_html('<span class="unknown">{}</span>', formats.UNKNOWN)
     at = at.astimezone(UTC)
     text = MOMENTS[kind](at) if kind in MOMENTS else formats.stamp(at)
-    zone = "" if kind in {"clock", "short"} else " UTC"
+    zone = "" if kind in {"clock", "day", "short"} else " UTC"
     iso = at.isoformat().replace("+00:00", "Z")
     return format_html(
         '<time datetime="{}" data-as="{}" title="{} UTC">{}{}</time>',

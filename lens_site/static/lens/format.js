@@ -92,13 +92,14 @@ function timeFormat(kind) {
   if (!times.has(key)) {
     const day = { year: "numeric", month: "2-digit", day: "2-digit" };
     const hour = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
-    const parts = { clock: hour, short: { day: "numeric", month: "short", ...hour } }[kind] ?? { ...day, ...hour, timeZoneName: "short" };
+    const parts = { clock: hour, day: { day: "numeric", month: "short" }, short: { day: "numeric", month: "short", ...hour } }[kind] ?? { ...day, ...hour, timeZoneName: "short" };
     times.set(key, new Intl.DateTimeFormat(kind === "stamp" ? "sv-SE" : LOCALE, { ...parts, timeZone: zone() }));
   }
   return times.get(key);
 }
 
 export const clock = (at) => timeFormat("clock").format(new Date(at));
+export const dayOf = (at) => timeFormat("day").format(new Date(at));
 export const shortStamp = (at) => timeFormat("short").format(new Date(at)).replace(",", "");
 export const stamp = (at) => timeFormat("stamp").format(new Date(at));
 
@@ -118,7 +119,7 @@ function rewrite(element) {
   if (element.tagName === "DATA") text = FIGURES[kind]?.(element.value);
   else if (kind === "age") text = age((Date.now() - Date.parse(element.dateTime)) / 1000);
   else if (kind === "left") text = age((Date.parse(element.dateTime) - Date.now()) / 1000);
-  else text = ({ clock, short: shortStamp }[kind] ?? stamp)(element.dateTime);
+  else text = ({ clock, day: dayOf, short: shortStamp }[kind] ?? stamp)(element.dateTime);
   if (text && element.textContent !== text) element.textContent = text;
   if (element.tagName === "TIME" && !element.dataset.titled) {
     element.title = `${stamp(element.dateTime)}`;

@@ -15,6 +15,7 @@ const STYLES = {
 };
 const STRETCH = 2.2; // the liquidation is drawn unless it would make the scale so many times as wide
 const PADDING = 0.06;
+const ROOM_BARS = 9; // to the right, for the labels of the levels
 
 let chart = null;
 let answer = null;
@@ -87,7 +88,7 @@ function draw() {
     series.createPriceLine({ price: level.price, color: colour(token), lineWidth: 2, lineStyle: style, axisLabelVisible: true, title: say(level.key) });
   }
   mark(series, decided);
-  chart.timeScale().fitContent();
+  chart.timeScale().setVisibleLogicalRange({ from: -1, to: answer.candles.length + ROOM_BARS });
 }
 
 /** Return the levels that leave the candles readable; the others are told in words. */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -328,3 +328,15 @@ def test_tiles_count_what_is_live_and_tell_what_is_over_target(as_member: Member
     assert tiles["signals"].value == 0
     assert tiles["follow"].value is None
     assert not any(tile.is_breach for tile in tiles.values())
+
+
+def test_tiles_count_the_live_signals_of_the_day(as_member: Members) -> None:
+    now = datetime.now(UTC)
+    make_signal(received_at=now - timedelta(days=2))
+    for origin in ("LIVE", "LIVE", "DEMO", "REPLAY"):
+        make_signal(received_at=now, origin=origin)
+
+    tiles = {tile.key: tile for tile in as_member("Viewer").get("/board/tiles").context["tiles"]}
+
+    assert tiles["signals"].value == 2
+    assert "1 demo" in str(tiles["signals"].under)
