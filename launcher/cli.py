@@ -21,6 +21,7 @@ STORED: Final = (
     "purge",
     "backup",
     "outcomes",
+    "report",
     "bias-audit",
 )  # verbs about what the database holds
 FORWARDED: Final = (
@@ -113,6 +114,7 @@ def _add_forwarded(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "fake-llm": "scripted vendors of language models, for trials without keys",
         "audit": "the audit trail: verify, export",
         "outcomes": "follow and score a replay, show how models stand",
+        "report": "how models and sources stand: a table, and one HTML page",
         "purge": "remove what is past its time",
         "backup": "write everything that is stored into one file",
         "restore": "put a backup back in place of what is stored",

@@ -20,6 +20,8 @@ from outcomes.serializers import (
     ReliabilityAnswer,
     ScoreboardAnswer,
     ScoresQuery,
+    SourceCards,
+    SourcesQuery,
     WindowQuery,
     bin_json,
     outcome_json,
@@ -110,6 +112,24 @@ class ReliabilityView(APIView):
             )
         bins = queries.get_reliability(_wanted(query), model=query.model)
         return Response({"model": query.model, "bins": [bin_json(each) for each in bins]})
+
+
+class SourcesView(APIView):
+    """``/scores/sources``: what sources are worth."""
+
+    permission_classes = [scope(Scope.DECISIONS_READ)]
+
+    @extend_schema(
+        operation_id="get_source_cards",
+        tags=["outcomes"],
+        summary="Show what each source's signals have been worth, and whether chance would do",
+        parameters=[SourcesQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
+        responses=SourceCards,
+    )
+    def get(self, request: Request) -> Response:
+        query = parse_query(SourcesQuery, request.query_params)
+        cards = queries.get_source_cards(scope=query.scope, event_type=query.event_type)
+        return Response({"items": [card.as_json() for card in cards]})
 
 
 class ExportView(APIView):

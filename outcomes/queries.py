@@ -28,6 +28,7 @@ from outcomes.models import (
     ScoreDay,
     WeightSet,
 )
+from outcomes.sourcing import EndedSignal, SourceCard, card_of
 from outcomes.standing import (
     COLUMNS,
     Standing,
@@ -39,6 +40,7 @@ from outcomes.standing import (
 )
 from outcomes.types import ALL, DIVIDING, SIGNAL, CanaryStatus, ExperimentStatus, OutcomeStatus
 from pipeline.types import Batch
+from quant.gates import break_even
 from quant.pooling import leave_one_out
 from quant.scores import Bin, Counts, reliability_of
 from quant.types import Array
@@ -271,6 +273,7 @@ Place = tuple[datetime, UUID]
 """Where a page of outcomes ends: when the question was asked, and which."""
 
 OPENING = "OPEN_SIGNAL"
+CARDS_OVER = 5_000  # of the newest ended signals, what sources have been worth
 NOT_BY_DAY = ("model", "prompt_version", "source", "symbol", "regime")
 
 
@@ -340,6 +343,42 @@ def iterate_scores(wanted: Wanted, *, columns: Sequence[str]) -> Iterator[Sequen
     if "model" not in wanted:
         rows = rows.exclude(model=SIGNAL)
     return rows.order_by("known_at", "id").values_list(*columns).iterator(chunk_size=2_000)
+
+
+def get_source_cards(*, scope: str, event_type: str = OPENING) -> list[SourceCard]:
+    """Return what the newest ended signals of each source were worth, the busiest source first."""
+    rows = Outcome.objects.filter(
+        scope=scope,
+        question__model=SIGNAL,
+        question__event_type=event_type,
+        won__isnull=False,
+        net_r__isnull=False,
+    )
+    found: dict[str, list[EndedSignal]] = defaultdict(list)
+    newest = rows.select_related("question").order_by("-question__asked_at")[:CARDS_OVER]
+    for row in newest:
+        ended = _ended(row)
+        found[ended.source].append(ended)
+    cards = [card_of(source, signals) for source, signals in found.items()]
+    return sorted(cards, key=lambda card: (-card.n, card.source))
+
+
+def _ended(row: Outcome) -> EndedSignal:
+    question = row.question
+    entry, target, stop = question.entry_price, question.target_price, question.stop_price
+    even = None
+    if target is not None and stop is not None and stop != entry and row.cost_r is not None:
+        reward_risk = float(abs(target - entry) / abs(entry - stop))
+        even = break_even(reward_risk=reward_risk, cost_r=row.cost_r)
+    return EndedSignal(
+        source=question.source,
+        day=question.opens_at.toordinal(),
+        won=bool(row.won),
+        net_r=row.net_r or 0.0,
+        break_even=even,
+        decay_r=row.decay_r,
+        elsewhere_r=row.control_r,
+    )
 
 
 def list_outcomes(

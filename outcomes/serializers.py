@@ -156,6 +156,38 @@ class ReliabilityAnswer(BaseModel):
     bins: list[BinAnswer]
 
 
+class SourcesQuery(BaseModel):
+    """Whose signals are looked at."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scope: Annotated[str, Field(max_length=SCOPE_CHARS)] = LIVE
+    event_type: Literal["OPEN_SIGNAL", "CLOSE_SIGNAL"] = "OPEN_SIGNAL"
+
+
+class SourceCardAnswer(BaseModel):
+    """What following every signal of a source would have come to.
+
+    ``decay_r`` says how the signals stood after 1, 5, 15 and 60 minutes, before costs;
+    ``p_value`` how often the same trades at random moments would have earned as much.
+    """
+
+    source: str
+    n: int
+    is_too_few: bool
+    hit_rate: FigureAnswer
+    break_even: float | None
+    net_r: FigureAnswer
+    decay_r: dict[str, FigureAnswer]
+    p_value: float | None
+
+
+class SourceCards(BaseModel):
+    """Every source, the busiest first."""
+
+    items: list[SourceCardAnswer]
+
+
 class OutcomeAnswer(BaseModel):
     """A question as it was fixed, and what the market answered so far."""
 

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.urls import path
 from django.views.decorators.http import require_POST, require_safe
 
-from decisions.types import JURY
+from decisions.types import JURY, LIVE
 from evaluation import admission
 from evaluation import queries as evaluation
 from evaluation.models import ModelState
@@ -21,7 +21,9 @@ from evaluation.types import ALL_MODELS
 from lens_site.pages import standings
 from lens_site.pages.access import person
 from lens_site.pages.acting import actor_of, back_to
+from lens_site.pages.reliability import plot_of
 from lens_site.pages.standings import Agreement, Standing
+from outcomes import queries as outcomes
 
 PLACE = "/models"
 SPLIT_SHOWN = 10
@@ -71,6 +73,8 @@ def models(request: HttpRequest) -> HttpResponse:
         "rows_max": standings.ROWS_A_MODEL,
         "few": standings.FEW,
         "may_switch": request.user.has_perm("evaluation.switch_model"),
+        "board": outcomes.get_scoreboard(scope=LIVE),
+        "marginal": outcomes.get_leave_one_out(scope=LIVE),
     }
     return render(request, "models/list.html", shown)
 
@@ -149,6 +153,7 @@ def _page(
         "may_switch": request.user.has_perm("evaluation.switch_model") and row.is_language_model,
         "faults": faults or {},
         "rows_max": standings.ROWS_A_MODEL,
+        "plot": plot_of(name, outcomes.get_reliability(outcomes.wanted(scope=LIVE), model=name)),
     }
     return render(request, "models/model.html", shown, status=status)
 

@@ -7,8 +7,11 @@ from django.shortcuts import render
 from django.urls import path
 from django.views.decorators.http import require_safe
 
+from decisions.types import LIVE
 from lens_site.pages import standings
 from lens_site.pages.access import person
+from outcomes import queries as outcomes
+from quant.sourcecards import DECAY_MINUTES
 
 
 @require_safe
@@ -21,6 +24,8 @@ def sources(request: HttpRequest) -> HttpResponse:
         "looked_at": looked_at,
         "rows_max": standings.ROWS,
         "few": standings.FEW,
+        "cards": outcomes.get_source_cards(scope=LIVE),
+        "minutes_shown": DECAY_MINUTES,
     }
     return render(request, "sources.html", shown)
 

@@ -71,15 +71,14 @@ def test_bins_hold_every_decision(api: Api, told: None) -> None:
 
 
 def test_outcomes_come_newest_first_and_page_without_a_gap(api: Api, told: None) -> None:
-    client, found, cursor = api(READ), [], None
+    client, found = api(READ), []
+    query: dict[str, str] = {"limit": "7"}
     for _ in range(DAYS):
-        page = client.get(
-            "/api/v1/outcomes", {"limit": 7, **({"cursor": cursor} if cursor else {})}
-        ).json()
+        page = client.get("/api/v1/outcomes", query).json()
         found += page["items"]
-        cursor = page["next_cursor"]
-        if cursor is None:
+        if page["next_cursor"] is None:
             break
+        query["cursor"] = page["next_cursor"]
 
     ids = [each["id"] for each in found]
     assert len(ids) == len(set(ids)) == DAYS * 5
@@ -94,7 +93,7 @@ def test_outcomes_are_filtered_by_signal_source_and_status(api: Api, told: None)
     client, row = api(READ), Outcome.objects.select_related("question").earliest("opens_at")
 
     one = client.get("/api/v1/outcomes", {"event_id": str(row.question.event_id)}).json()
-    beta = client.get("/api/v1/outcomes", {"source": "beta", "limit": 100}).json()
+    beta = client.get("/api/v1/outcomes", {"source": "beta", "limit": "100"}).json()
     still_open = client.get("/api/v1/outcomes", {"status": "OPEN"}).json()
 
     assert [each["id"] for each in one["items"]] == [str(row.pk)]
@@ -107,6 +106,27 @@ def test_a_strangers_cursor_is_refused(api: Api) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "cursor"
+
+
+def test_a_source_card_holds_hits_against_break_even_decay_and_chance(api: Api, told: None) -> None:
+    Outcome.objects.filter(question__source="alpha").update(
+        cost_r=0.2, decay_r={"1": 0.1, "15": -0.2}, control_r=[0.0, -1.0]
+    )
+    won = Outcome.objects.filter(question__source="alpha", won=True).count()
+
+    cards = {
+        card["source"]: card for card in api(READ).get("/api/v1/scores/sources").json()["items"]
+    }
+
+    alpha = cards["alpha"]
+    assert (alpha["n"], alpha["is_too_few"]) == (20, True)
+    assert alpha["hit_rate"]["value"] == pytest.approx(won / 20)
+    assert alpha["break_even"] == pytest.approx(1.2 / 3)
+    assert alpha["net_r"]["value"] == pytest.approx((won * 1.8 - (20 - won) * 1.2) / 20)
+    assert alpha["decay_r"]["15"]["value"] == pytest.approx(-0.2)
+    assert alpha["decay_r"]["60"]["value"] is None
+    assert 0.0 < alpha["p_value"] <= 1.0
+    assert (cards["beta"]["p_value"], cards["beta"]["break_even"]) == (None, None)
 
 
 def exported(client: APIClient, **query: str) -> Any:
@@ -130,8 +150,8 @@ def test_parquet_holds_the_same(api: Api, told: None) -> None:
 
     table = parquet.read_table(BytesIO(exported(api(READ), file="parquet").content))
 
-    p = sorted(Score.objects.exclude(model=SIGNAL).values_list("p", flat=True))
-    assert sorted(table["p"].to_pylist()) == p
+    rows = Score.objects.exclude(model=SIGNAL).order_by("known_at", "id")
+    assert table["p"].to_pylist() == list(rows.values_list("p", flat=True))
     assert str(table.schema.field("known_at").type) == "timestamp[us, tz=UTC]"
     assert table["won"].to_pylist().count(None) == 0
 
@@ -157,6 +177,8 @@ def test_without_pyarrow_parquet_says_what_it_needs(
     assert "pip install pyarrow" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["outcomes", "scores", "scores/reliability", "scores/export"])
+@pytest.mark.parametrize(
+    "path", ["outcomes", "scores", "scores/reliability", "scores/sources", "scores/export"]
+)
 def test_a_key_without_the_scope_reads_nothing(api: Api, path: str) -> None:
     assert api("signals:write").get(f"/api/v1/{path}").status_code == 403
