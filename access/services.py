@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -547,3 +547,9 @@ def _ticket_holder(note: str, *, ticket: str, address: str, now: datetime) -> Id
         return ENVIRONMENT_ADMIN
     stored = _stored_keys.get(kept["key"], now=now, read=queries.get_stored_key)
     return _check_standing(stored, address=address, now=now)
+
+
+def revoke_again(*, key_ids: Sequence[str], actor: str, now: datetime) -> int:
+    """Revoke keys that a restored backup has brought back to life; return how many."""
+    alive = ApiKey.objects.filter(pk__in=key_ids, revoked_at__isnull=True)
+    return len([revoke_key(key=key, actor=actor, now=now) for key in alive])

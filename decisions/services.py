@@ -565,3 +565,11 @@ def note_purged(*, batch: Batch, now: datetime) -> None:
     last = numbered.aggregate(last=Max("seq"))["last"]
     if last is not None:
         PublicationHead.objects.filter(complete_from__lte=last).update(complete_from=last + 1)
+
+
+def go_on_above(*, seq: int) -> None:
+    """Never give a number up to ``seq`` again; what lies between is told as a gap."""
+    counter = _head()
+    counter.head = max(counter.head, seq)
+    counter.complete_from = counter.head + 1
+    counter.save(update_fields=["head", "complete_from"])
