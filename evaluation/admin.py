@@ -273,7 +273,14 @@ class ModelCardAdmin(NullsMayBeEmpty, Audited):
 class PriceAdmin(NullsMayBeEmpty, Audited):
     """Prices by model and day; past days keep what was paid then."""
 
-    list_display = ("card", "valid_from", "input_usd", "cached_usd", "output_usd")
+    list_display = (
+        "card",
+        "valid_from",
+        "input_usd",
+        "cached_usd",
+        "cache_write_usd",
+        "output_usd",
+    )
     list_filter = ("card__provider",)
     list_select_related = ("card",)
     ordering = ("card", "-valid_from")

@@ -49,7 +49,8 @@ def _add_prices(using: str) -> None:
             card_id=ids[card["provider"], card["model_id"]],
             valid_from=date.fromisoformat(price["valid_from"]),
             input_usd=Decimal(price["input_usd"]),
-            cached_usd=None if price["cached_usd"] is None else Decimal(price["cached_usd"]),
+            cached_usd=_amount(price["cached_usd"]),
+            cache_write_usd=_amount(price.get("cache_write_usd")),
             output_usd=Decimal(price["output_usd"]),
         )
         for card in shipped()["models"]
@@ -57,6 +58,10 @@ def _add_prices(using: str) -> None:
         if None not in (price["input_usd"], price["output_usd"])
     ]
     Price.objects.using(using).bulk_create(wanted, ignore_conflicts=True)
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 def _row(card: Mapping[str, Any]) -> ModelCard:

@@ -154,6 +154,7 @@ class Price(models.Model):
     valid_from = models.DateField()
     input_usd = models.DecimalField(max_digits=10, decimal_places=4)
     cached_usd = models.DecimalField(max_digits=10, decimal_places=4, null=True)
+    cache_write_usd = models.DecimalField(max_digits=10, decimal_places=4, null=True)
     output_usd = models.DecimalField(max_digits=10, decimal_places=4)
 
     class Meta:
@@ -223,6 +224,7 @@ class Attempt(models.Model):
     answer = models.TextField(blank=True, default="")
     tokens_in = models.PositiveIntegerField(null=True)
     tokens_cached = models.PositiveIntegerField(null=True)
+    tokens_cache_write = models.PositiveIntegerField(null=True)
     tokens_out = models.PositiveIntegerField(null=True)
     tokens_reasoning = models.PositiveIntegerField(null=True)
     cost_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)

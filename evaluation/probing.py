@@ -185,6 +185,7 @@ def _attempt(answer: Completion | CallFailed, now: datetime) -> Attempt:
         latency_ms=0.0,
         tokens_in=answer.tokens_in,
         tokens_cached=answer.tokens_cached,
+        tokens_cache_write=answer.tokens_cache_write,
         tokens_out=answer.tokens_out,
     )
 

@@ -27,6 +27,7 @@ class AttemptAnswer(BaseModel):
     prompt_sha256: str
     tokens_in: int | None
     tokens_cached: int | None
+    tokens_cache_write: int | None
     tokens_out: int | None
     tokens_reasoning: int | None
     cost_usd: str | None

@@ -66,20 +66,26 @@ def price_on(prices: Prices, day: date) -> Price | None:
 def cost_of(attempt: Attempt, prices: Prices) -> Decimal | None:
     """Return what one call cost in US dollars, or None if price or usage are not known.
 
-    ``tokens_in`` counts the cached ones, ``tokens_out`` the reasoning. Cached tokens of which no
-    price is known cost as much as others.
+    ``tokens_in`` counts those read from the cache and those written to it, ``tokens_out`` the
+    reasoning. Tokens of the cache of which no price is known cost as much as others.
     """
     price = price_on(prices, attempt.started_at.date())
     if price is None or attempt.tokens_in is None or attempt.tokens_out is None:
         return None
     cached = min(attempt.tokens_cached or 0, attempt.tokens_in)
+    written = min(attempt.tokens_cache_write or 0, attempt.tokens_in - cached)
     cached_usd = price.input_usd if price.cached_usd is None else price.cached_usd
     total = (
-        (attempt.tokens_in - cached) * price.input_usd
+        (attempt.tokens_in - cached - written) * price.input_usd
         + cached * cached_usd
+        + written * _write_usd(price)
         + attempt.tokens_out * price.output_usd
     )
     return (total / PER_MILLION).quantize(EXACT)
+
+
+def _write_usd(price: Price) -> Decimal:
+    return price.input_usd if price.cache_write_usd is None else price.cache_write_usd
 
 
 def worst_case(*, price: Price | None, characters: int, max_tokens: int) -> Decimal | None:
@@ -88,7 +94,8 @@ def worst_case(*, price: Price | None, characters: int, max_tokens: int) -> Deci
         return None
     tokens_in = CALLS_MAX * (characters // CHARS_PER_TOKEN + 1)
     tokens_in += (CALLS_MAX - 1) * (max_tokens + COMPLAINT_TOKENS)
-    total = tokens_in * price.input_usd + ANSWERS_MAX * max_tokens * price.output_usd
+    dearest = max(price.input_usd, _write_usd(price))
+    total = tokens_in * dearest + ANSWERS_MAX * max_tokens * price.output_usd
     return (total / PER_MILLION).quantize(EXACT, rounding=ROUND_UP)
 
 

@@ -215,6 +215,7 @@ class Attempt:
     answer: str = ""
     tokens_in: int | None = None
     tokens_cached: int | None = None
+    tokens_cache_write: int | None = None
     tokens_out: int | None = None
     tokens_reasoning: int | None = None
     cost_usd: str | None = None

@@ -67,6 +67,7 @@ def _read(reply: Reply) -> Completion:
         request_id=reply.request_id or reply.word("id"),
         tokens_in=None if fresh is None else fresh + (written or 0) + (cached or 0),
         tokens_cached=cached,
+        tokens_cache_write=written,
         tokens_out=reply.count("usage", "output_tokens"),
         tokens_reasoning=reply.count("usage", "output_tokens_details", "thinking_tokens"),
         raw=reply.text,

@@ -27,6 +27,13 @@ LEAST_CALL_S = 0.25  # with less time left, no further call is begun
 PAUSE_S = 0.5  # before a call is made again without the vendor having named a wait
 ABSURD_CONTEXTS = 10
 CONTEXT_TOKENS = 1_000_000  # of a model whose context is not known
+PARTS: Mapping[str, str] = {
+    "tokens_cached": "tokens_in",
+    "tokens_cache_write": "tokens_in",
+    "tokens_reasoning": "tokens_out",
+}
+"""Which counts are counted in which others."""
+COUNTS = ("tokens_in", "tokens_out", *PARTS)
 RNG = Random()  # noqa: S311  only spreads retries out
 
 WAITS = frozenset(
@@ -116,6 +123,7 @@ class Completion:
     request_id: str = ""
     tokens_in: int | None = None
     tokens_cached: int | None = None
+    tokens_cache_write: int | None = None
     tokens_out: int | None = None
     tokens_reasoning: int | None = None
     raw: str = ""
@@ -366,6 +374,7 @@ class LLM(Evaluator):
             answer=self._clean(answer.text or answer.raw)[:KEPT_MAX_CHARS],
             tokens_in=used["tokens_in"],
             tokens_cached=used["tokens_cached"],
+            tokens_cache_write=used["tokens_cache_write"],
             tokens_out=used["tokens_out"],
             tokens_reasoning=used["tokens_reasoning"],
         )
@@ -454,14 +463,14 @@ def sane_usage(answer: Completion, *, card: Card) -> tuple[dict[str, int | None]
     most = ABSURD_CONTEXTS * (card.context_tokens or CONTEXT_TOKENS)
     used: dict[str, int | None] = {}
     doubts = []
-    for name in ("tokens_in", "tokens_cached", "tokens_out", "tokens_reasoning"):
+    for name in COUNTS:
         count = getattr(answer, name)
         used[name] = count if count is None or 0 <= count <= most else None
         if used[name] != count:
             doubts.append(f"{name} of {count} is absurd")
         elif count is None and name in ("tokens_in", "tokens_out"):
             doubts.append(f"{name} is missing")
-    for part, whole in (("tokens_cached", "tokens_in"), ("tokens_reasoning", "tokens_out")):
+    for part, whole in PARTS.items():
         part_count, whole_count = used[part], used[whole]
         if part_count is not None and whole_count is not None and part_count > whole_count:
             doubts.append(f"{part} of {part_count} is more than {whole} of {whole_count}")

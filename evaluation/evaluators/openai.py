@@ -108,6 +108,7 @@ def _read(reply: Reply) -> Completion:
         request_id=reply.request_id or reply.word("id"),
         tokens_in=reply.count("usage", "input_tokens"),
         tokens_cached=reply.count("usage", "input_tokens_details", "cached_tokens"),
+        tokens_cache_write=reply.count("usage", "input_tokens_details", "cache_write_tokens"),
         tokens_out=reply.count("usage", "output_tokens"),
         tokens_reasoning=reply.count("usage", "output_tokens_details", "reasoning_tokens"),
         raw=reply.text,

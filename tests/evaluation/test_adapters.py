@@ -693,3 +693,22 @@ async def test_the_confidence_of_an_endpoint_is_its_raw_probability(
     assert verdict.confidence == pytest.approx(chance if follows else 1 - chance)
     assert str(chance) in opinion.attempts[0].answer
     assert verdict.size_pct == (pytest.approx(25 * chance, abs=0.01) if follows else 0.0)
+
+
+async def test_what_claude_writes_to_its_cache_and_reads_from_it_is_told_apart() -> None:
+    usage = {
+        "input_tokens": 335,
+        "cache_creation_input_tokens": 2048,
+        "cache_read_input_tokens": 1024,
+        "output_tokens": 131,
+    }
+    told = {"content": [], "stop_reason": "end_turn", "model": "model-1", "usage": usage}
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, json=told))
+    asked = model("claude", transport=transport, timeout_s=0.2)
+
+    opinion = await asked.evaluate(prompted())
+
+    call = opinion.attempts[0]
+    assert (call.tokens_in, call.tokens_cached, call.tokens_cache_write) == (3407, 1024, 2048)
+    assert call.tokens_out == 131
+    await asked.close()

@@ -260,6 +260,7 @@ def test_cards_and_prices_are_corrected_with_what_is_unknown_left_empty(office: 
         "prices-0-valid_from": "2026-11-01",
         "prices-0-input_usd": "0.5",
         "prices-0-cached_usd": "",
+        "prices-0-cache_write_usd": "",
         "prices-0-output_usd": "2",
     }
 

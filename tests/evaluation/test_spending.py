@@ -51,6 +51,35 @@ def test_cached_tokens_without_a_price_of_their_own_cost_as_much_as_others() -> 
     assert spending.cost_of(attempt(), [price(cached_usd=None)]) == Decimal("0.003000")
 
 
+def test_tokens_that_are_written_to_the_cache_cost_more_to_the_last_digit() -> None:
+    dear = price(input_usd="0.10", cached_usd="0.01")
+    dear.cache_write_usd = Decimal("0.125")
+    call = attempt(tokens_in=3407, tokens_cached=1024, tokens_cache_write=2048, tokens_out=131)
+
+    cost = spending.cost_of(call, [dear])
+
+    # 335 at 0.10, 1024 at 0.01, 2048 at 0.125, 131 at 10, per million
+    assert cost == Decimal("0.0016097400")
+    dear.cache_write_usd = None
+    assert spending.cost_of(call, [dear]) == Decimal("0.0015585400")
+
+
+def test_a_reservation_is_enough_even_if_everything_is_written_to_the_cache() -> None:
+    dear = price()
+    dear.cache_write_usd = Decimal("2.5")
+    calls = [
+        attempt(tokens_in=4000, tokens_cached=0, tokens_cache_write=4000, tokens_out=1000),
+        attempt(tokens_in=4000, tokens_cached=0, tokens_cache_write=4000, tokens_out=2000),
+        attempt(tokens_in=6100, tokens_cached=0, tokens_cache_write=6100, tokens_out=2000),
+    ]
+
+    worst = spending.worst_case(price=dear, characters=8000, max_tokens=1000)
+
+    costs = [spending.cost_of(call, [dear]) or Decimal(0) for call in calls]
+    assert worst is not None
+    assert worst >= sum(costs)
+
+
 def test_the_price_of_the_attempts_own_day_counts() -> None:
     old, new = price(valid_from=date(2026, 1, 1)), price(input_usd="4", valid_from=DAY)
     later = price(input_usd="8", valid_from=date(2026, 11, 22))
