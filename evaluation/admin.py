@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
@@ -175,10 +176,34 @@ class PromptVersionAdmin(AnyAdmin):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
+            path("<int:pk>/change/promote/", wrap(self.promote_one), name="prompt_promote"),
             path("<int:pk>/change/preview/", wrap(self.preview), name="prompt_preview"),
             path("<int:pk>/change/diff/", wrap(self.diff), name="prompt_diff"),
             *super().get_urls(),
         ]
+
+    def promote_one(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Tell what promoting comes to, and do it once that is agreed to."""
+        if not self.has_promote_permission(request):
+            raise PermissionDenied
+        prompt = self._seen(request, pk)
+        active = queries.get_active_prompt(name=prompt.name)
+        form = reason_form(request, forms.Form)
+        if form.is_valid():
+            self.promote(request, PromptVersion.objects.filter(pk=pk))
+            return HttpResponseRedirect(reverse("admin:evaluation_promptversion_changelist"))
+        vendors = [name for name, plug in settings.EVALUATORS.items() if "PROVIDER" in plug]
+        models = [name for name in vendors if queries.prompt_name_of(model=name) == prompt.name]
+        question = Question(
+            title=f"Promote {prompt.name} v{prompt.version}",
+            told=[
+                f"It takes the place of {active or 'nothing'} for live signals.",
+                f"It is the prompt of {', '.join(models) or 'no model that is wired'}.",
+            ],
+            submit="Promote",
+            back="../",
+        )
+        return ask(request, self.admin_site, question, form=form)
 
     def preview(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show what a model would be given for a recorded signal."""

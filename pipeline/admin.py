@@ -28,7 +28,7 @@ from pipeline.browsing import (
     reason_form,
     short_id,
 )
-from pipeline.models import DeadLetter, Heartbeat, StageRun, Switch
+from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
 from pipeline.types import REASON_MAX_CHARS, LetterStatus, RetryPreview, SwitchName
 
 LETTERS = "admin:pipeline_deadletter_changelist"
@@ -56,6 +56,14 @@ class StageRunAdmin(Browsed):
     ordering = ("-id",)
     search_ids = {"sig": "trace"}
     search_help_text = "The beginning of a signal's id (sig_1a2b or 1a2b)"
+    change_list_template = "admin/pipeline/stagerun/change_list.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Put how deep each stage is above the list: the queue, as the database knows it."""
+        shown = {"depths": queries.list_depths(), **(extra_context or {})}
+        return super().changelist_view(request, shown)
 
     @admin.display(description="status", ordering="status")
     def state(self, row: StageRun) -> SafeString:
@@ -241,6 +249,8 @@ def _sentences(told: RetryPreview) -> Sequence[str]:
         lines.append(f"{told.not_open} are not open and are left alone.")
     unpriced = ", ".join(told.cost.unpriced)
     cost = f"Asking the models again will cost about ${told.cost.usd:.4f}, by their latest costs"
+    if not told.cost.usd and not unpriced:
+        return [*lines, "Asking the models again costs nothing: they calculate here."]
     lines.append(f"{cost}; what {unpriced} will cost is not known." if unpriced else f"{cost}.")
     return lines
 
@@ -309,6 +319,22 @@ class SwitchAdmin(Browsed):
             back=reverse(SWITCHES),
         )
         return ask(request, self.admin_site, question, form=form)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(Browsed):
+    """The trail: what became of signals, and what people and programs did."""
+
+    list_display = ("id", "at", "verb", "actor", "object", "shown_trace", "request_id")
+    list_filter = (("at", Between),)
+    ordering = ("-id",)
+    search_ids = {"sig": "trace"}
+    search_words = ("object",)
+    search_help_text = "The beginning of a signal's id (sig_1a2b), or an object (switch:intake)"
+
+    @admin.display(description="signal")
+    def shown_trace(self, row: AuditEvent) -> str:
+        return "" if row.trace is None else short_id("sig", row.trace)
 
 
 @admin.register(Heartbeat)

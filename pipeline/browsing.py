@@ -89,6 +89,7 @@ class Browsed(ReadOnly, AnyAdmin):
 
     paginator = BoundedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would count the whole table
     list_per_page = PER_PAGE
     list_max_show_all = 0
     search_fields = ("pk",)  # shows the box; what it does is below

@@ -34,6 +34,7 @@ LISTS = (
     "decisions_decision",
     "pipeline_stagerun",
     "pipeline_deadletter",
+    "pipeline_auditevent",
 )
 
 
@@ -157,6 +158,7 @@ def test_no_list_counts_more_than_it_pages_through(
     html = page(operator, "signals_signal_changelist")
 
     assert "more than 2 signals" in html
+    assert "_facets" not in html
 
 
 def test_a_viewer_sees_lists_and_is_offered_nothing(signal: Signal) -> None:
@@ -242,6 +244,16 @@ def test_a_paused_switch_is_a_banner_on_every_page_until_it_is_resumed(operator:
     assert "intake is paused" in paused and "the venue is down" in paused
     assert "is paused" not in resumed
     assert not Switch.objects.get().is_paused
+
+
+def test_the_queue_is_shown_as_the_database_knows_it(operator: Client, signal: Signal) -> None:
+    del signal
+
+    html = page(operator, "pipeline_stagerun_changelist")
+
+    assert "Due and waiting, by stage" in html
+    assert "<td>enrich</td><td>1</td>" in html
+    assert operator.get("/django-rq/").status_code == 404
 
 
 def test_all_language_models_are_switched_off_with_a_reason(operator: Client) -> None:
