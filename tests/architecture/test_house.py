@@ -47,13 +47,13 @@ WIDER_FACES = {
     "access": {"auth", "factors", "people", "websocket"},
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
-    "access": {"serializers"},
+    "access": {"parsing", "serializers"},
     "pipeline": {"worker", "reconcile", "triggers"}
     | {"chaining", "verifying", "exporting", "retention"},
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
     "evaluation": {"admission", "rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},
-    "outcomes": {"tracker"},
+    "outcomes": {"sourcing", "standing", "tracker"},
 }
 BANNED = frozenset(
     {"utils", "util", "helpers", "helper", "common", "misc", "core", "manager", "managers"}
