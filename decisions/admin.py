@@ -31,9 +31,6 @@ class DecisionAdmin(Browsed):
     list_display_links = ("shown_id",)
     list_filter = (
         ("symbol", IndexedValues),
-        "decision",
-        "event_type",
-        "origin",
         ("signal__received_at", Between),
     )
     list_select_related = ("signal",)

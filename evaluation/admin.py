@@ -479,7 +479,6 @@ class EvaluationAdmin(Browsed):
         CameTo,
         ("model", IndexedValues),
         ("signal__received_at", Between),
-        "kind",
     )
     list_select_related = ("signal",)
     ordering = ("-signal",)

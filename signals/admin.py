@@ -50,8 +50,6 @@ class SignalAdmin(Browsed):
         "status",
         ("symbol", IndexedValues),
         ("received_at", Between),
-        "event_type",
-        "origin",
     )
     ordering = ("-id",)
     search_ids = {"sig": "event_id"}
