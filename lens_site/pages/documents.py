@@ -21,6 +21,7 @@ from markdown_it.token import Token
 DOCUMENTS: Mapping[str, str | Promise] = {
     "quickstart": _("Quickstart"),
     "concepts": _("Concepts"),
+    "integrations": _("Integrations"),
     "api": _("The API"),
     "errors": _("Errors"),
     "models": _("Language models"),
