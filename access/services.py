@@ -201,6 +201,11 @@ def note_listening(*, identity: Identity, now: datetime) -> None:
     ApiKey.objects.filter(stale, pk=identity.key_id).update(last_listened_at=now)
 
 
+def note_tried_out(*, owners: Sequence[str], now: datetime) -> None:
+    """Write down that keys were tried out in a browser, whose socket a session opens."""
+    ApiKey.objects.filter(owner__in=owners, revoked_at=None).update(last_listened_at=now)
+
+
 def ensure_local_admin(*, now: datetime) -> User:
     """Return who runs this desk: the first administrator, made without a password if need be."""
     known = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()

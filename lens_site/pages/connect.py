@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import path
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from access import services as access
 from decisions import deliberation as decisions
@@ -93,6 +93,14 @@ def first(request: HttpRequest) -> HttpResponse:
     return render(request, "connect/first.html", shown)
 
 
+@require_POST
+@person()
+def listened(request: HttpRequest) -> HttpResponse:
+    """Hear from the tester that the keys made here have heard something."""
+    access.note_tried_out(owners=request.session.get(OWNERS, []), now=datetime.now(UTC))
+    return HttpResponse(status=204)
+
+
 @require_safe
 @person()
 def quote(request: HttpRequest) -> HttpResponse:
@@ -168,5 +176,6 @@ urlpatterns = [
     path("connect/key", key),
     path("connect/webhook", webhook),
     path("connect/first", first),
+    path("connect/listened", listened),
     path("connect/quote", quote),
 ]

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.urls import path
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from access import queries as access
 from lens_site.pages.access import person
@@ -70,6 +71,13 @@ def first_steps(request: HttpRequest) -> FirstSteps | None:
     )
 
 
+@require_safe
+@person()
+def strip(request: HttpRequest) -> HttpResponse:
+    """Show the strip alone, as it is now."""
+    return render(request, "parts/first_steps.html")
+
+
 @require_POST
 @person(MAY_CLEAR)
 def stop(request: HttpRequest) -> HttpResponse:
@@ -87,6 +95,7 @@ def clear(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
+    path("demo/steps", strip),
     path("demo/stop", stop),
     path("demo/clear", clear),
 ]

@@ -55,6 +55,12 @@ async function askMarket() {
   }
 }
 
+/** Let the first steps know that a key was listened with; the session opened the socket. */
+function tellListened() {
+  const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}");
+  fetch("/connect/listened", { method: "POST", headers }).catch(() => {});
+}
+
 function setUpTester() {
   const form = document.querySelector("[data-tester]");
   if (!form) return;
@@ -96,7 +102,10 @@ function setUpTester() {
       if (key) send({ action: "auth", api_key: key }, { action: "auth", api_key: `${key.slice(0, 18)}…` });
       subscribe();
     });
-    opened.addEventListener("message", ({ data }) => write("heard", data));
+    opened.addEventListener("message", ({ data }) => {
+      write("heard", data);
+      if (key && data.startsWith('{"type":"subscribed"')) tellListened();
+    });
     opened.addEventListener("close", ({ code, reason }) => {
       if (socket !== opened) return;
       state.textContent = `closed: ${code}${reason ? ` ${reason}` : ""}`;

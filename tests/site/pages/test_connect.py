@@ -11,6 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from access import queries as access_queries
 from access import services as access
 from signals.models import Hook, Signal
 from signals.types import Origin, SignalStatus
@@ -208,3 +209,12 @@ def test_a_replaced_address_is_shown_once_and_the_old_one_is_void(admin_client: 
     assert fresh[1] != old
     assert again.status_code == 302
     assert APIClient().generic("POST", old, "{}").status_code == 404
+
+
+def test_trying_a_key_in_the_tester_counts_as_listening(admin_client: Client) -> None:
+    connected(admin_client)
+
+    answer = admin_client.post("/connect/listened")
+
+    assert answer.status_code == 204
+    assert access_queries.has_listeners()
