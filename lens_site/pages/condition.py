@@ -31,7 +31,7 @@ from signals.models import Signal
 from signals.types import Origin
 
 WINDOW = timedelta(minutes=15)
-ROWS = 1_000
+ROWS = 400
 """The newest rows that are looked at, so that a page costs the same on a desk of any size."""
 
 TARGETS_MS: Mapping[str, float] = {

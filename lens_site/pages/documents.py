@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.functional import Promise
 from django.utils.safestring import mark_safe
@@ -20,6 +20,7 @@ from markdown_it.token import Token
 # In reading order. A document that is not listed is not shown; a test compares.
 DOCUMENTS: Mapping[str, str | Promise] = {
     "quickstart": _("Quickstart"),
+    "first-run": _("The first run, in pictures"),
     "concepts": _("Concepts"),
     "integrations": _("Integrations"),
     "api": _("The API"),
@@ -64,6 +65,16 @@ def document(request: HttpRequest, name: str = "quickstart") -> HttpResponse:
         "documents": DOCUMENTS.items(),
     }
     return render(request, "document.html", shown)
+
+
+@require_safe
+def picture(request: HttpRequest, name: str) -> FileResponse:
+    """Show one of the pictures that documents hold."""
+    del request
+    path = settings.BASE_DIR / "docs" / "screenshots" / f"{name}.png"
+    if not path.is_file():
+        raise Http404
+    return FileResponse(path.open("rb"), content_type="image/png")
 
 
 def _read(name: str) -> str:

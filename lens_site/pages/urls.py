@@ -41,5 +41,6 @@ urlpatterns = [
     path("signals/<uuid:event_id>/candles", signal.signal_candles),
     path("search", signals.search, name="search"),
     path("docs/<slug:name>", documents.document),
+    path("docs/screenshots/<slug:name>.png", documents.picture),
     path("reruns/<uuid:rerun_id>", reruns.rerun),
 ]

@@ -53,3 +53,11 @@ def test_markup_in_a_document_is_shown_and_not_obeyed() -> None:
 
     assert "<script>" not in shown
     assert "<b>" not in shown
+
+
+def test_pictures_of_documents_are_shown(client: Client, db: None) -> None:
+    answer = client.get("/docs/screenshots/1-board.png")
+
+    assert answer["Content-Type"] == "image/png"
+    assert b"".join(answer.streaming_content).startswith(b"\x89PNG")  # type: ignore[attr-defined]
+    assert client.get("/docs/screenshots/nothing.png").status_code == 404
