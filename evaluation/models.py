@@ -75,6 +75,7 @@ class Rerun(models.Model):
     model = models.CharField(max_length=64)
     prompt_name = models.CharField(max_length=64, blank=True, default="")
     prompt_version = models.PositiveIntegerField(null=True)
+    variation = models.CharField(max_length=10, blank=True, default="")
     signals = models.PositiveIntegerField()
     estimate_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
     created_at = models.DateTimeField()

@@ -27,6 +27,7 @@ from evaluation.models import (
     Spend,
 )
 from evaluation.types import ALL_MODELS, Case, EvaluationStatus, Opinion
+from evaluation.variations import PLAIN, varied
 from pipeline.models import AuditEvent, DeadLetter, StageRun
 from pipeline.types import Batch, ExpectedCost, LetterStatus
 from signals.models import Signal
@@ -74,7 +75,10 @@ def list_assignments(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
         row.id: Assignment(
             evaluation=row,
             enrichment=enrichments[row.signal.event_id, row.run],
-            case=case_of(row.signal, enrichments[row.signal.event_id, row.run]),
+            case=varied(
+                case_of(row.signal, enrichments[row.signal.event_id, row.run]),
+                row.rerun.variation if row.rerun else PLAIN,
+            ),
         )
         for row in rows
         if (row.signal.event_id, row.run) in enrichments

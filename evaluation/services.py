@@ -409,10 +409,20 @@ def fail_evaluation(run: StageRun, failure: GiveUp, now: datetime) -> None:
 
 
 def open_shadow(
-    *, model: str, prompt_name: str, prompt_version: int | None, actor: str, now: datetime
+    *,
+    model: str,
+    prompt_name: str,
+    prompt_version: int | None,
+    actor: str,
+    now: datetime,
+    variation: str = "",
 ) -> Rerun:
-    """Return what evaluations in a challenger's shadow belong to; none of them is published."""
+    """Return what evaluations in the shadow belong to; none of them is published.
+
+    ``variation`` says how their cases are told: as they are, mirrored, shuffled or paraphrased.
+    """
     return Rerun.objects.create(
+        variation=variation,
         model=model,
         prompt_name=prompt_name,
         prompt_version=prompt_version,

@@ -25,7 +25,7 @@ STORED: Final = (
     "bias-audit",
 )  # verbs about what the database holds
 FORWARDED: Final = (
-    *("manage", "demo", "replay", "reevaluate", "models", "fake-llm", "apikey"),
+    *("manage", "demo", "replay", "reevaluate", "bias-audit", "models", "fake-llm", "apikey"),
     *STORED,
     "restore",
 )
@@ -110,6 +110,7 @@ def _add_forwarded(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "demo": "a simulated market and its decisions, in this terminal",
         "replay": "judge signals made from recorded candles",
         "reevaluate": "judge stored signals again with another model or prompt",
+        "bias-audit": "stored cases mirrored, shuffled and paraphrased: what changes",
         "models": "language models: list, probe, enable, disable",
         "fake-llm": "scripted vendors of language models, for trials without keys",
         "audit": "the audit trail: verify, export",
@@ -212,9 +213,10 @@ def _forward(verb: str, arguments: Sequence[str], where: Places, screen: Screen)
     }
     if verb in simple:
         return simple[verb]()
+    command = verb.replace("-", "_")
     if {"-h", "--help"} & set(arguments):
-        return forward.manage(where, screen, [verb, *arguments])
-    return forward.with_desk(where, screen, [verb, *arguments])
+        return forward.manage(where, screen, [command, *arguments])
+    return forward.with_desk(where, screen, [command, *arguments])
 
 
 def _apikey(arguments: Sequence[str], where: Places, screen: Screen) -> int:

@@ -12,13 +12,15 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Count, Min, Q, QuerySet, Sum
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Sum
 
 from decisions.types import JURY, REPLAY
+from enrichment.models import Enrichment
 from evaluation.types import SourceRate
 from outcomes.following import to_ms
 from outcomes.models import (
     Alert,
+    BiasAudit,
     CalibrationMap,
     Canary,
     Experiment,
@@ -44,6 +46,7 @@ from quant.gates import break_even
 from quant.pooling import leave_one_out
 from quant.scores import Bin, Counts, reliability_of
 from quant.types import Array
+from signals.models import Signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -594,3 +597,15 @@ def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
         Question.objects.filter(event_id__in=batch.events),
         Score.objects.filter(event_id__in=batch.events),
     ]
+
+
+def list_auditable(*, limit: int) -> list[Signal]:
+    """Return the newest entries that were judged, whose cases can be told in other ways."""
+    judged = Enrichment.objects.filter(event_id=OuterRef("event_id"), run=OuterRef("run"))
+    rows = Signal.objects.filter(Exists(judged.exclude(facts={})), event_type=OPENING)
+    return list(rows.order_by("-id")[:limit])
+
+
+def get_audit(*, audit_id: UUID) -> BiasAudit | None:
+    """Return one bias audit."""
+    return BiasAudit.objects.filter(id=audit_id).first()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from outcomes.appraising import appraise
 from outcomes.asking import ask_about_closed, ask_about_decision, ask_about_signal
+from outcomes.biases import finish_audits, start_audit
 from outcomes.canaries import add_golden, judge_canaries, send_canaries
 from outcomes.experimenting import (
     NotProven,
@@ -27,12 +28,14 @@ __all__ = [
     "ask_about_decision",
     "ask_about_signal",
     "close_unfindable",
+    "finish_audits",
     "judge_canaries",
     "learn_anew",
     "promote_challenger",
     "send_canaries",
     "set_missing_levels",
     "shadow_signal",
+    "start_audit",
     "start_experiment",
     "stop_experiment",
     "tally",

@@ -99,6 +99,7 @@ class Tracker:
         await self._database.run(services.weigh_evidence, now=now)
         await self._database.run(services.send_canaries, now=now)
         await self._database.run(services.judge_canaries, now=now)
+        await self._database.run(services.finish_audits, now=now)
 
     async def appraise(self, *, now: datetime) -> int:
         """Hold what has ended against time and chance; return how many signals it were."""
