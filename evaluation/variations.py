@@ -30,7 +30,15 @@ TURNED |= {other: one for one, other in TURNED.items()}
 
 PRICES = ("close", "ema_", "mid", "bid", "ask", "price", "sma_", "vwap_", "bb_upper", "bb_lower")
 EXACT_PRICES = ("entry_price", "liquidation_price", "stop_price", "target_price", "oracle_price")
-SIGNED: tuple[str, ...] = ("macd_", "ret_", "momentum_", "ema_slope", "vwap_distance", "trend_alignment", "funding")
+SIGNED: tuple[str, ...] = (
+    "macd_",
+    "ret_",
+    "momentum_",
+    "ema_slope",
+    "vwap_distance",
+    "trend_alignment",
+    "funding",
+)
 SIGNED += ("predicted_funding", "price_drift", "imbalance", "breakout_distance")
 OF_HUNDRED = ("rsi_14", "rsi_", "stochrsi_")
 OF_ONE = ("rsi_norm", "bb_position")

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('evaluation', '0005_back_office'),
+        ('evaluation', '0006_cache_write_prices'),
     ]
 
     operations = [
