@@ -51,7 +51,10 @@ def account(request: HttpRequest) -> HttpResponseBase:
     if not factors.has_factor(user=user):
         waiting = factors.begin(user=user, now=now)
         picture = segno.make(factors.address_for_apps(waiting), error="m")
-        shown |= {"picture": picture.svg_data_uri(scale=SCALE), "secret": waiting.base32}
+        shown |= {
+            "picture": picture.svg_data_uri(scale=SCALE, light="white"),
+            "secret": waiting.base32,
+        }
     return _unkept(render(request, "second_factor.html", shown, status=403 if wrong else 200))
 
 
