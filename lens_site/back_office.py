@@ -43,8 +43,9 @@ TASKS: Mapping[str, Sequence[str]] = {
         "pipeline.Switch",
         "pipeline.StageRun",
         "pipeline.Heartbeat",
+        "pipeline.Purge",
     ),
-    "Audit": ("pipeline.AuditEvent", "admin.LogEntry"),
+    "Audit": ("pipeline.AuditEvent", "signals.Hold", "admin.LogEntry"),
 }
 ELSEWHERE: Mapping[str, str] = {
     "outcomes": "Evaluation",

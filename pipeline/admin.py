@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Any
 
 from django import forms
@@ -11,12 +12,19 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from pipeline import queries, services
+from pipeline import exporting, queries, retention, services
 from pipeline.browsing import (
     Between,
     Browsed,
@@ -28,11 +36,14 @@ from pipeline.browsing import (
     reason_form,
     short_id,
 )
-from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
+from pipeline.models import AuditEvent, Chain, DeadLetter, Heartbeat, Purge, StageRun, Switch
 from pipeline.types import REASON_MAX_CHARS, LetterStatus, RetryPreview, SwitchName
+from pipeline.verifying import proof_of
 
 LETTERS = "admin:pipeline_deadletter_changelist"
 SWITCHES = "admin:pipeline_switch_changelist"
+TRAIL = "admin:pipeline_auditevent_changelist"
+PREVIEW_BATCHES = 10
 
 
 @admin.register(StageRun)
@@ -321,22 +332,6 @@ class SwitchAdmin(Browsed):
         return ask(request, self.admin_site, question, form=form)
 
 
-@admin.register(AuditEvent)
-class AuditEventAdmin(Browsed):
-    """The trail: what became of signals, and what people and programs did."""
-
-    list_display = ("id", "at", "verb", "actor", "object", "shown_trace", "request_id")
-    list_filter = (("at", Between),)
-    ordering = ("-id",)
-    search_ids = {"sig": "trace"}
-    search_words = ("object",)
-    search_help_text = "The beginning of a signal's id (sig_1a2b), or an object (switch:intake)"
-
-    @admin.display(description="signal")
-    def shown_trace(self, row: AuditEvent) -> str:
-        return "" if row.trace is None else short_id("sig", row.trace)
-
-
 @admin.register(Heartbeat)
 class HeartbeatAdmin(Browsed):
     """Programs that report: workers and conductors."""
@@ -350,3 +345,105 @@ class HeartbeatAdmin(Browsed):
     def state(self, row: Heartbeat) -> SafeString:
         alive = datetime.now(UTC) - row.seen_at < Heartbeat.STALE_AFTER
         return badge("running" if alive else "silent")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(Browsed):
+    """The trail: who did what to what, from what to what, and whether it is what was sealed."""
+
+    list_display = ("id", "at", "verb", "actor", "object", "shown_trace", "request_id")
+    list_filter = (("at", Between),)
+    ordering = ("-id",)
+    search_ids = {"sig": "trace"}
+    search_words = ("object",)
+    search_help_text = "The beginning of a signal's id (sig_1a2b), or a whole object (key:1a2b3c4d)"
+    change_list_template = "admin/pipeline/auditevent/change_list.html"
+
+    @admin.display(description="signal")
+    def shown_trace(self, row: AuditEvent) -> str:
+        return "" if row.trace is None else short_id("sig", row.trace)
+
+    @admin.display(description="proof")
+    def proof(self, row: AuditEvent) -> SafeString:
+        """Compare the line with the seal that holds it, now."""
+        number, state = proof_of(row)
+        return badge(state) if number is None else badge(f"{state} {number}")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return [*super().get_fields(request, obj), "proof"]
+
+    def get_urls(self) -> list[URLPattern]:
+        export = path("export/", self.admin_site.admin_view(self.export), name="trail_export")
+        return [export, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {**(extra_context or {}), "chain": Chain.objects.filter(id=1).first()}
+        return super().changelist_view(request, context)
+
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """Hand over the lines of some days as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form = ExportForm(request.GET)
+        if not form.is_valid():
+            self.message_user(
+                request, "Give a format and, if any, days as 2026-01-31.", messages.ERROR
+            )
+            return HttpResponseRedirect(reverse(TRAIL))
+        wanted = form.cleaned_data
+        lines = exporting.list_lines(
+            since=_midnight(wanted["since"]), until=_midnight(wanted["until"])
+        )
+        return StreamingHttpResponse(
+            exporting.FORMATS[wanted["format"]](lines),
+            content_type="text/csv" if wanted["format"] == "csv" else "application/jsonl",
+            headers={"Content-Disposition": f'attachment; filename="trail.{wanted["format"]}"'},
+        )
+
+
+class ExportForm(forms.Form):
+    """Which lines of the trail are wanted, and how."""
+
+    format = forms.ChoiceField(choices=[(name, name) for name in exporting.FORMATS])
+    since = forms.DateField(required=False)
+    until = forms.DateField(required=False)
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+@admin.register(Purge)
+class PurgeAdmin(Browsed):
+    """What purges have removed and kept, and what the next one would."""
+
+    list_display = (
+        "id",
+        "status",
+        "actor",
+        "cutoff",
+        "started_at",
+        "finished_at",
+        "removed",
+        "kept",
+    )
+    ordering = ("-id",)
+    change_list_template = "admin/pipeline/purge/change_list.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show beside the list what is past its time, as far as a first look counts it."""
+        now, told = datetime.now(UTC), retention.Tally()
+        for told in islice(retention.rehearse(now=now), PREVIEW_BATCHES):  # noqa: B007  the last counts
+            pass
+        context = {
+            **(extra_context or {}),
+            "due": told,
+            "rows": sorted((+told.removed).items()),
+            "kept": sorted(told.kept.items()),
+            "cutoff": retention.cutoff_at(now),
+        }
+        return super().changelist_view(request, context)

@@ -245,3 +245,13 @@ def _sealed_between(first_id: int, last_id: int) -> set[int]:
         for lines in seals.values_list("lines", flat=True)
         for line_id, _ in unpacked(bytes(lines))
     }
+
+
+def proof_of(line: AuditEvent) -> tuple[int | None, str]:
+    """Return the seal that holds a line, and whether the line is still what was sealed."""
+    near = Seal.objects.filter(first_id__lte=line.id, last_id__gte=line.id).order_by("last_id")
+    for one in near[:SEALS_AT_ONCE]:
+        for line_id, sha256 in unpacked(bytes(one.lines)):
+            if line_id == line.id:
+                return one.number, "sealed" if sha256 == line_hash(line) else "CHANGED after seal"
+    return None, "not sealed yet"

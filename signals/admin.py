@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
@@ -23,9 +24,15 @@ from pipeline.browsing import (
     reason_form,
     short_id,
 )
+from pipeline.types import InvalidRequest
 from signals import services
-from signals.models import Replay, Signal
+from signals.models import Hold, Replay, Signal
 from signals.types import OPEN_STATUSES, SignalEnded
+
+if TYPE_CHECKING:
+    AnyForm = forms.ModelForm[Any]
+else:
+    AnyForm = forms.ModelForm
 
 CANCELLED_AT_ONCE = 500
 
@@ -148,3 +155,87 @@ class ReplayAdmin(Browsed):
     list_display = ("id", "symbol", "every_s", "candles_path", "created_at")
     ordering = ("-created_at",)
     search_words = ("symbol",)
+
+
+class HoldForm(AnyForm):
+    """What is to be held, and why."""
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a hold on nothing in words."""
+        given: dict[str, Any] = super().clean() or {}
+        if not any(given.get(name) for name in ("event_id", "source", "symbol", "since", "until")):
+            raise forms.ValidationError("A hold must name a signal, a source, a symbol or a time.")
+        return given
+
+
+@admin.register(Hold)
+class HoldAdmin(Browsed):
+    """Legal holds: what must not be purged, why, and until when somebody said so."""
+
+    list_display = ("shown", "state", "reason", "placed_by", "placed_at", "lifted_by", "lifted_at")
+    ordering = ("-id",)
+    actions = ("lift",)
+    form = HoldForm
+    placed = ("event_id", "source", "symbol", "since", "until", "reason")
+
+    @admin.display(description="hold")
+    def shown(self, row: Hold) -> str:
+        return str(row)
+
+    @admin.display(description="state")
+    def state(self, row: Hold) -> SafeString:
+        return badge("in force" if row.lifted_at is None else "lifted")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        del obj
+        return request.user.has_perm("signals.add_hold")
+
+    def has_lift_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may lift holds."""
+        return request.user.has_perm("signals.change_hold")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return list(self.placed) if obj is None else super().get_fields(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return [] if obj is None else super().get_readonly_fields(request, obj)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the form again, with what is wrong with a hold, above it."""
+        try:
+            return super().add_view(request, form_url, extra_context)
+        except InvalidRequest as refused:
+            self.message_user(request, str(refused), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def save_model(self, request: HttpRequest, obj: Hold, form: Any, change: bool) -> None:
+        """Place a hold; one that stands is never changed, only lifted."""
+        del form, change
+        services.place_hold(hold=obj, actor=request.user.get_username(), now=datetime.now(UTC))
+
+    @admin.action(description="Lift…", permissions=["lift"])
+    def lift(self, request: HttpRequest, chosen: QuerySet[Hold]) -> HttpResponse | None:
+        """Ask why, and let what the holds named be purged again."""
+        form = reason_form(request)
+        rows = list(chosen.filter(lifted_at=None))
+        if form.is_valid():
+            for hold in rows:
+                services.lift_hold(
+                    hold=hold,
+                    actor=request.user.get_username(),
+                    reason=form.cleaned_data["reason"],
+                    now=datetime.now(UTC),
+                )
+            self.message_user(request, f"{len(rows)} lifted.")
+            return None
+        question = Question(
+            title="Lift legal holds",
+            told=[str(hold) for hold in rows],
+            submit=f"Lift {len(rows)}",
+            is_dangerous=True,
+            back=request.get_full_path(),
+        )
+        ids = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        return ask(request, self.admin_site, question, form=form, chosen=ids)
