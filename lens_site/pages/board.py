@@ -25,7 +25,7 @@ from signals import queries as signals
 from signals.models import Signal
 from signals.types import Origin
 
-ROWS_FIRST = 60
+ROWS_FIRST = 40
 ROWS_ASKED_MAX = 100
 SHOWN_ORIGINS = {
     "": (Origin.LIVE, Origin.DEMO),

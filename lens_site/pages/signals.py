@@ -20,7 +20,7 @@ from lens_site.pages.rows import rows_of
 from signals import queries
 from signals.types import Origin, SignalStatus
 
-PAGE_ROWS = 50
+PAGE_ROWS = 30
 ID = re.compile(r"(?:sig_)?([0-9a-f]{6,32})", re.IGNORECASE)
 SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9/_:.-]{0,19}")
 
