@@ -74,7 +74,7 @@ def measure(*, postgres: bool) -> dict[str, Any]:
 def _summary(
     samples: dict[tuple[str, int], list[dict[str, float]]], clients: int
 ) -> dict[str, Any]:
-    ways = {
+    ways: dict[str, Any] = {
         way: {
             name: round(median(told[name] for told in samples[way, clients]), 2)
             for name in ("per_s", "p50_ms", "p95_ms")
@@ -82,7 +82,7 @@ def _summary(
         | {"all_per_s": [round(told["per_s"]) for told in samples[way, clients]]}
         for way in WAYS
     }
-    slow, fast = (ways[way]["per_s"] for way in WAYS)
+    slow, fast = (float(ways[way]["per_s"]) for way in WAYS)
     return {**ways, "ratio": round(fast / slow, 2)}
 
 
