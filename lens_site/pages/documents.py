@@ -29,6 +29,7 @@ DOCUMENTS: Mapping[str, str | Promise] = {
     "operations": _("Operations"),
     "deployment": _("Deployment"),
     "monitoring": _("Monitoring"),
+    "threat-model": _("Threat model"),
     "settings": _("Settings"),
 }
 SIBLING = re.compile(r"(?:docs/)?(?P<name>[a-z-]+)\.md(?P<anchor>#.*)?", re.ASCII)
