@@ -27,6 +27,7 @@ REDIS_WITHIN_S: Final = 10.0
 STEP_LIMIT_S: Final = 600.0
 SHOWN_LINES: Final = 60
 WORKERS: Final = "2"
+BROWSER_TESTS: Final = "tests/browser"
 KEPT: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "COLUMNS"}
     | {"TMPDIR", "NO_COLOR", "CI", "PYTEST_ADDOPTS", "LENS_MARKET_DATA"}
@@ -158,7 +159,20 @@ class Suite:
         bundled = redis_server.bundled_binary(self._where.python)
         redis = bundled or redis_server.find_binary(self._where)
         database = sqlite_url(directory / "lens.sqlite3")
-        self._run_pytest(f"pytest on SQLite, {redis}", plain, database, redis)
+        title = f"pytest on SQLite, {redis}"
+        if not self._has_browser_tests():
+            self._run_pytest(title, plain, database, redis)
+            return
+        self._run_pytest(title, plain, database, redis, f"--ignore={BROWSER_TESTS}")
+        self._run_pytest(f"pytest on pages, {redis}", plain, database, redis, BROWSER_TESTS, "-n0")
+
+    def _has_browser_tests(self) -> bool:
+        """Say whether pages are walked apart: the browser's own event loop stands in the way.
+
+        Whoever names tests runs them as they were named.
+        """
+        named = any(not part.startswith("-") for part in self._options.pytest_arguments)
+        return not named and (self._where.root / BROWSER_TESTS).is_dir()
 
     def _on_postgres(self, directory: Path, plain: Mapping[str, str]) -> None:
         if self._options.fast:
@@ -202,8 +216,8 @@ class Suite:
     def _stream(self, environment: Mapping[str, str], options: Sequence[str]) -> tuple[int, str]:
         colour = "yes" if self._screen.live else "no"
         arguments = [f"--color={colour}", *options, *self._options.pytest_arguments]
-        if not any(part.startswith("-n") for part in self._options.pytest_arguments):
-            arguments = ["-n", WORKERS, "--dist", "loadgroup", *arguments]
+        if not any(part.startswith("-n") for part in arguments):
+            arguments = ["-n", WORKERS, *arguments]
         process = programs.start(
             [self._where.python, "-m", "pytest", *arguments],
             environment=environment,

@@ -110,6 +110,18 @@ def test_both_databases_are_used_where_postgresql_is_found(tested: Desk) -> None
     assert ran_twice or "SKIPPED: no initdb" in answer.stdout
 
 
+def test_pages_are_walked_in_a_run_of_their_own(tested: Desk) -> None:
+    pages = tested.where.root / "tests" / "browser"
+    pages.mkdir()
+    (pages / "test_page.py").write_text("def test_a_page(): pass\ndef test_b(): pass\n")
+
+    answer = tested.call("test", "--fast", "--only", "pytest")
+
+    assert answer.returncode == 0, answer.stdout
+    assert answer.stdout.splitlines()[-2:][0].startswith("1 passed")
+    assert answer.stdout.splitlines()[-1].startswith("2 passed")
+
+
 def test_an_unknown_step_is_refused(tested: Desk) -> None:
     answer = tested.call("test", "--only", "pylint")
 
