@@ -34,9 +34,10 @@ class Client:
     async def post(self, key: str, body: dict[str, Any]) -> str:
         """Post until the answer is final and return the id that it gave."""
         deadline_s = time.monotonic() + POSTS_WITHIN_S
+        trouble = ""
         while time.monotonic() < deadline_s:
             began_s = time.monotonic()
-            with suppress(httpx2.TransportError):
+            try:
                 answer = await self.http.post(
                     "/api/v1/signals", json=body, headers={"Idempotency-Key": key}
                 )
@@ -46,8 +47,11 @@ class Client:
                     self.ledger[key].add(event_id)
                     return event_id
                 assert answer.status_code in (429, 503), answer.text
+                trouble = answer.text
+            except httpx2.TransportError as error:
+                trouble = repr(error)
             await asyncio.sleep(PAUSE_S)
-        raise AssertionError(f"{key} was not accepted within {POSTS_WITHIN_S:.0f} s")
+        raise AssertionError(f"{key} was not accepted within {POSTS_WITHIN_S:.0f} s: {trouble}")
 
     async def get(self, path: str, **query: Any) -> dict[str, Any]:
         """Read until there is an answer."""

@@ -137,6 +137,14 @@ class Stack:
             return bool(answer.status == 200)
         return False
 
+    def wait_for_web(self) -> None:
+        """Return when the first web process takes requests, again or for the first time."""
+        wait_until(self._is_listening, within_s=STARTS_WITHIN_S, what="the web process listens")
+
+    def _is_listening(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
     def workers_seen(self) -> int:
         """Return how many workers report that they live."""
         opener = build_opener(ProxyHandler({}))

@@ -103,6 +103,9 @@ async def break_things(stack: Stack, *, sending: asyncio.Task[None]) -> Counter[
             if name == "redis emptied":
                 await asyncio.to_thread(stack.empty_redis)
             else:
+                if name == "web":  # one that is killed before it listens accepts nothing, ever
+                    await asyncio.to_thread(stack.wait_for_web)
+                    await asyncio.sleep(FAULT_EVERY_S)
                 await asyncio.to_thread(stack.kill, name)
             done[name] += 1
     return done

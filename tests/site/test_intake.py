@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from access import services as access
 from access.types import KeyDraft, Scope
@@ -110,8 +110,9 @@ async def a_key(*scopes: Scope, burst: int = 1000, is_known: bool = True) -> str
 
 
 @pytest.fixture(autouse=True)
-def _redis(redis_url: str) -> None:
-    """Limits are counted in Redis."""
+async def _fresh(redis_url: str) -> None:
+    """Limits are counted in Redis; the lane's thread may hold a connection of an earlier test."""
+    await sync_to_async(connections.close_all)()
 
 
 async def test_the_lane_answers_as_the_declared_view_does(taken: list[list[bool]]) -> None:

@@ -38,7 +38,7 @@ def test_code_of_others_comes_with_its_licence() -> None:
     assert libraries == licences == {"htmx", "lightweight", "uplot"}
 
 
-def test_texts_are_packed_for_who_unpacks_them() -> None:
+def test_texts_are_packed_for_who_unpacks_them(db: None) -> None:
     client = Client()
 
     packed = client.get("/static/lens/lens.css", headers={"accept-encoding": "gzip, br"})
@@ -52,7 +52,7 @@ def test_texts_are_packed_for_who_unpacks_them() -> None:
     assert b"".join(cast("Any", whole).streaming_content) == (LENS / "lens.css").read_bytes()
 
 
-def test_an_unchanged_file_is_not_sent_again() -> None:
+def test_an_unchanged_file_is_not_sent_again(db: None) -> None:
     client = Client()
     first = client.get("/static/lens/lens.css", headers={"accept-encoding": "gzip"})
 
