@@ -154,7 +154,8 @@ class Market:
     async def quote(self, *, symbol: str, as_of: datetime) -> Quote:
         """Return the price; ``as_of`` of the answer says of when. Raises as ``candles`` does."""
         if not self._provider.needs_network:
-            return await self._provider.quote(symbol=symbol, as_of=as_of)
+            with spans.span(f"market {self.name}", lens__provider=self.name):
+                return await self._provider.quote(symbol=symbol, as_of=as_of)
         if self._provider.book_quotes:
             book = await self.book(symbol=symbol, as_of=as_of)
             if book is not None and book.bids and book.asks:

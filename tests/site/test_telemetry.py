@@ -86,6 +86,7 @@ def test_a_piece_of_work_is_a_span_with_the_signals_id_and_its_market_calls_with
     exported: InMemorySpanExporter, settings: Settings, redis_url: str
 ) -> None:
     settings.PROVIDER_PRIMARY, now = "simulated", datetime.now(UTC)
+    settings.MAX_PRICE_DRIFT_BPS = 1_000_000  # else the price gate ends it before candles are asked
     (receipt,) = signals.submit_signals(submissions=[make_submission(ts_utc=now)], now=now)
     assert isinstance(receipt, Receipt)
 
