@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from launcher import programs
+from launcher.forkserver import Forked, ForkServer
 
 LOG_LIMIT: Final = 10 * 1024 * 1024  # bytes, before a log is set aside
 KEPT_LINES: Final = 15  # of a child's last words, for telling why it died
@@ -49,7 +50,7 @@ class Child:
     """A running child process."""
 
     plan: ChildPlan
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     born: str
     started_s: float
     log: IO[bytes]
@@ -106,9 +107,11 @@ class Child:
         self.log.close()
 
 
-def start_child(plan: ChildPlan, *, logs: Path, now_s: float) -> Child:
-    """Start what the plan says and return it running."""
-    process = programs.start(
+def start_child(
+    plan: ChildPlan, *, logs: Path, now_s: float, forks: ForkServer | None = None
+) -> Child:
+    """Start what the plan says, by a fork where that can be had, and return it running."""
+    process = _forked(plan, forks) or programs.start(
         plan.command,
         environment=plan.environment,
         cwd=plan.cwd,
@@ -124,6 +127,20 @@ def start_child(plan: ChildPlan, *, logs: Path, now_s: float) -> Child:
         started_s=now_s,
         log=open_log(logs / f"{plan.name}.log" if plan.logged else Path(os.devnull)),
     )
+
+
+def _forked(plan: ChildPlan, forks: ForkServer | None) -> Forked | None:
+    if forks is None or not forks.can_start(plan.command, plan.environment):
+        return None
+    with suppress(OSError):
+        return forks.start(
+            plan.command,
+            name=plan.name,
+            cwd=plan.cwd,
+            death_signal=plan.death_signal,
+            keep_open=plan.keep_open,
+        )
+    return None
 
 
 def last_words(lines: Iterable[str], *, count: int = 6) -> str:

@@ -22,14 +22,18 @@ from launcher.environment import (
     redis_url,
     shell_environment,
 )
+from launcher.forkserver import ForkServer, is_possible
 from launcher.places import Places, forget_socket, make_private, socket_path
 from launcher.questions import Question, complaints
 from launcher.supervisor import Interrupted, Supervisor
 from launcher.terminal import BOLD, Screen, Stop, seconds
 
 READY_WITHIN_S: Final = 60.0
+IMPORTED_WITHIN_S: Final = 30.0  # without a fork server everything only starts more slowly
+PRELOAD: Final = "lens_site.preload"
 REDIS_WITHIN_S: Final = 120.0  # a long append-only file takes its time to load
 WORKER_STOP_S: Final = 22.0  # a worker gives its running work 20 s
+FORKS_STOP_ORDER: Final = 3  # after whatever it may have to start, before redis
 MESSAGE_LIMIT: Final = 64 * 1024  # bytes of one incoming WebSocket message
 
 
@@ -68,6 +72,7 @@ class Stack:
         self._began_s = 0.0
         self._line: socket.socket | None = None
         self._socket: Path | None = None
+        self._forks: ForkServer | None = None
         self._probe: market.Probe | None = None
 
     def _note_children(self, children: Mapping[str, Child]) -> None:
@@ -92,7 +97,10 @@ class Stack:
             self._screen.done("secrets", f"made in {self._where.shown(self._where.secrets)}")
         self._line = ports.listen(self._options.host, self._options.port)
         self._note.url = ports.address(self._options.host, self._line.getsockname()[1])
+        self._use_redis()
+        self._start_fork_server()
         self._start_redis()
+        self._await_fork_server()
         self._migrate()
         self._require_password()
         self._start_children(self._line)
@@ -103,17 +111,45 @@ class Stack:
         if ended:
             self._screen.warn("leftovers", f"ended from an earlier run: {', '.join(ended)}")
 
+    def _use_redis(self) -> None:
+        """Settle which Redis it is: the one that REDIS_URL names, else one of our own."""
+        url = shell_environment(self._where.root).get("REDIS_URL", "")
+        if url:
+            self._screen.done("redis", f"{redis_server.check_address(url)} (REDIS_URL)")
+        else:
+            self._socket = socket_path(self._where, "redis.sock")
+            url = redis_url(self._socket)
+        self._note.redis_url = url
+        self._environment = child_environment(self._where, redis=url)
+
+    def _start_fork_server(self) -> None:
+        if not is_possible():
+            return
+        self._forks = ForkServer(
+            python=self._where.python, preload=PRELOAD, environment=self._environment
+        )
+        self._supervisor.fork_from(
+            self._forks,
+            ChildPlan(
+                name="forks",
+                command=self._forks.command,
+                environment=self._environment,
+                cwd=self._where.root,
+                stop_order=FORKS_STOP_ORDER,
+                keep_open=(self._forks.descriptor,),
+            ),
+        )
+
+    def _await_fork_server(self) -> None:
+        if self._forks is not None:
+            self._supervisor.wait_until(self._forks.is_ready, within_s=IMPORTED_WITHIN_S)
+
     def _start_redis(self) -> None:
-        named = shell_environment(self._where.root).get("REDIS_URL", "")
-        if named:
-            self._screen.done("redis", f"{redis_server.check_address(named)} (REDIS_URL)")
-            self._use_redis(named)
+        socket_at = self._socket
+        if socket_at is None:
             return
         binary = redis_server.find_binary(self._where)
-        socket_at = socket_path(self._where, "redis.sock")
         redis_server.clear_stale_socket(socket_at)
-        self._socket = socket_at
-        self._use_redis(redis_url(socket_at))
         self._supervisor.start(
             redis_server.server_plan(
                 binary,
@@ -132,10 +168,6 @@ class Stack:
         if not self._supervisor.wait_until(answers, within_s=REDIS_WITHIN_S):
             raise self._not_ready("redis", "it does not answer PING")
         self._screen.done("redis", f"{binary}, private socket")
-
-    def _use_redis(self, url: str) -> None:
-        self._note.redis_url = url
-        self._environment = child_environment(self._where, redis=url)
 
     def _manage(self, name: str, *arguments: str, logged: bool = True) -> ChildPlan:
         return ChildPlan(
@@ -314,6 +346,8 @@ class Stack:
         if self._probe is not None:
             market.end_probe(self._probe)
         self._supervisor.stop()
+        if self._forks is not None:
+            self._forks.close()
         if self._socket is not None:
             forget_socket(self._where, self._socket)
         self._claim.clear()

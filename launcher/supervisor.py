@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Final
 
 from launcher.children import Child, ChildPlan, ending, last_words, start_child
+from launcher.forkserver import ForkServer
 from launcher.terminal import Screen, Stop
 
 QUICK_DEATH_S: Final = 10.0
@@ -68,6 +69,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._stopping = False
+        self._forks: ForkServer | None = None
 
     @property
     def children(self) -> Mapping[str, Child]:
@@ -82,9 +84,14 @@ class Supervisor:
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
 
+    def fork_from(self, forks: ForkServer, plan: ChildPlan) -> None:
+        """Start a fork server; whatever it can start is forked from it once it is ready."""
+        self._forks = forks
+        self.start(plan)
+
     def start(self, plan: ChildPlan) -> None:
         """Start a child and keep it alive from now on."""
-        child = start_child(plan, logs=self._logs, now_s=time.monotonic())
+        child = self._begin(plan)
         self._children[plan.name] = child
         self._selector.register(child.pipe, selectors.EVENT_READ, child)
         self._on_change(self._children)
@@ -118,7 +125,7 @@ class Supervisor:
         self, plan: ChildPlan, *, on_line: OnLine = lambda line: None
     ) -> tuple[int, Sequence[str]]:
         """Run one command beside the children; return its code and its last lines."""
-        child = start_child(plan, logs=self._logs, now_s=time.monotonic())
+        child = self._begin(plan)
         try:
             while child.is_running():
                 child.read(on_line)
@@ -162,6 +169,9 @@ class Supervisor:
             child.process.wait(KILL_WAIT_S)
         self._forget(child)
 
+    def _begin(self, plan: ChildPlan) -> Child:
+        return start_child(plan, logs=self._logs, now_s=time.monotonic(), forks=self._forks)
+
     def _pump(self, timeout_s: float) -> None:
         if not self._selector.get_map():
             time.sleep(timeout_s)
@@ -189,6 +199,8 @@ class Supervisor:
 
     def _bury(self, child: Child) -> None:
         name, code = child.plan.name, child.process.returncode
+        if self._forks is not None and self._forks.descriptor in child.plan.keep_open:
+            self._forks.lost()
         child.kill()
         self._forget(child)
         lived_s = time.monotonic() - child.started_s

@@ -103,8 +103,7 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "SQLite's `synchronous`: FULL survives a power cut, NORMAL may lose the last commits."
         ),
         "LENS_DB_POOL_SIZE": D(
-            "Connections to PostgreSQL that one process may pool; 0 pools none; the web process"
-            " pools 16 unless told otherwise."
+            "Connections to PostgreSQL that the threads of one web process share; 0 shares none."
         ),
         "LENS_DB_STATEMENT_TIMEOUT_MS": D(
             "Milliseconds after which PostgreSQL ends a statement; SQLite ignores it."

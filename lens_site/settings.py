@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ SECRET_MIN_CHARS = 8
 
 # --- Django ---------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "daphne",
+    *(["daphne"] if "runserver" in sys.argv else []),  # its import opens an event loop
     "lens_site.apps.BackOfficeConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -181,7 +182,7 @@ AXES_VERBOSE = False
 # --- database: the source of truth ----------------------------------------------------------
 DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'lens.sqlite3'}")
 SQLITE_SYNCHRONOUS = env.text("LENS_SQLITE_SYNCHRONOUS", "FULL").upper()
-DATABASE_POOL_SIZE = env.integer("LENS_DB_POOL_SIZE", 0)
+DATABASE_POOL_SIZE = env.integer("LENS_DB_POOL_SIZE", 16)
 DATABASE_STATEMENT_TIMEOUT_MS = env.integer("LENS_DB_STATEMENT_TIMEOUT_MS", 30_000)
 
 
@@ -207,8 +208,6 @@ def _database(url: str) -> dict[str, Any]:
                 " -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000"
             ),
         }
-        if DATABASE_POOL_SIZE:
-            options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
     return {**entry, "OPTIONS": options}
 
 

@@ -24,10 +24,12 @@ from psycopg import sql
 
 from launcher import programs
 from launcher.environment import redis_url, sqlite_url
+from launcher.forkserver import Forked, ForkServer
 from launcher.redis_server import RedisBinary, ping
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN_S = 60.0
+PRELOAD = "lens_site.preload"
 WORKERS = ("worker-1", "worker-2")
 
 
@@ -36,7 +38,7 @@ class Child:
     """One program, and the process that runs it at the moment."""
 
     command: list[str]
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     starts: int = 1
 
 
@@ -52,7 +54,9 @@ class Stack:
     key: str = field(default_factory=lambda: f"lens_test_{secrets.token_urlsafe(32)}")
     children: dict[str, Child] = field(default_factory=dict)
     _environment: dict[str, str] = field(default_factory=dict)
-    _redis: subprocess.Popen[bytes] | None = None
+    _redis: subprocess.Popen[bytes] | Forked | None = None
+    _forks: ForkServer | None = None
+    _forker: subprocess.Popen[bytes] | None = None
     _lock: Lock = field(default_factory=Lock)
     _stopping: Event = field(default_factory=Event)
     _minder: Thread | None = None
@@ -93,6 +97,9 @@ class Stack:
             self._minder.join()
         for child in self.children.values():
             end(child.process)
+        if self._forks is not None and self._forker is not None:
+            self._forks.close()
+            end(self._forker)
         self.stop_redis()
         drop_database(self.database_url)
 
@@ -171,6 +178,7 @@ class Stack:
 
     def _mind(self) -> None:
         """Start the programs, and whatever dies again; one thread, for children die with it."""
+        self._start_forks()
         for name, command in self._commands().items():
             with self._lock:
                 self.children[name] = Child(command=command, process=self._run(name, command))
@@ -191,8 +199,26 @@ class Stack:
             **{name: [*manage, "run_worker"] for name in WORKERS},
         }
 
-    def _run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+    def _start_forks(self) -> None:
+        """Have everything imported once, as the launcher does."""
+        self._forks = ForkServer(
+            python=Path(sys.executable), preload=PRELOAD, environment=self._environment
+        )
+        with (self.directory / "forks.log").open("ab") as log:
+            self._forker = programs.start(
+                self._forks.command,
+                environment=self._environment,
+                cwd=ROOT,
+                output=log,
+                death_signal=signal.SIGKILL,
+                keep_open=(self._forks.descriptor,),
+            )
+        wait_until(self._forks.is_ready, within_s=STARTS_WITHIN_S, what="everything is imported")
+
+    def _run(self, name: str, command: list[str]) -> subprocess.Popen[bytes] | Forked:
         with (self.directory / f"{name}.log").open("ab") as log:
+            if self._forks is not None and self._forks.can_start(command, self._environment):
+                return self._forks.start(command, name=name, cwd=ROOT, output=log.fileno())
             return programs.start(
                 command,
                 environment=self._environment,
@@ -202,7 +228,7 @@ class Stack:
             )
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes] | Forked) -> None:
     """Kill a process and wait for it."""
     process.kill()
     process.wait()

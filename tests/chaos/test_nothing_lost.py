@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from tests.chaos.stack import WORKERS, Stack, wait_until
 
 SIGNALS = int(os.environ.get("LENS_CHAOS_N", "60"))
 PER_S = 15.0
-FAULT_EVERY_S = 2.5  # longer than it takes a program to start beside the others
+FAULT_EVERY_S = 0.8
 MODELS = ("steady", "fragile", "jury")
 
 
@@ -94,18 +95,20 @@ async def _again(client: Client, key: str, body: dict[str, Any]) -> str:
     return await client.post(key, body)
 
 
-async def break_things(stack: Stack, *, sending: asyncio.Task[None]) -> Counter[str]:
-    """Break one thing after another, at least each once, as long as something is sent."""
+async def break_things(stack: Stack) -> Counter[str]:
+    """Break one thing after another, for as long as sending should take.
+
+    On a machine so busy that it takes longer, the same work could be hit three times, which is
+    another promise's matter.
+    """
     done: Counter[str] = Counter()
-    while not sending.done() or len(done) < 5:
-        for name in (WORKERS[0], "redis emptied", "conductor", "web", WORKERS[1]):
+    names = (WORKERS[0], "redis emptied", "conductor", "web", WORKERS[1])
+    for _ in range(math.ceil(SIGNALS / PER_S / (FAULT_EVERY_S * len(names)))):
+        for name in names:
             await asyncio.sleep(FAULT_EVERY_S)
             if name == "redis emptied":
                 await asyncio.to_thread(stack.empty_redis)
             else:
-                if name == "web":  # one that is killed before it listens accepts nothing, ever
-                    await asyncio.to_thread(stack.wait_for_web)
-                    await asyncio.sleep(FAULT_EVERY_S)
                 await asyncio.to_thread(stack.kill, name)
             done[name] += 1
     return done
@@ -119,7 +122,7 @@ async def test_nothing_is_lost_or_doubled_while_everything_is_killed_in_turn(
 
     async with listening(stack, after_seq=before) as subscriber:
         sending = asyncio.create_task(send_some(client, prefix=prefix, count=SIGNALS))
-        faults = await break_things(stack, sending=sending)
+        faults = await break_things(stack)
         await sending
         event_ids = {event_id for ids in client.ledger.values() for event_id in ids}
         ends = await client.ended(event_ids, within_s=60)
@@ -186,7 +189,10 @@ async def test_two_web_processes_and_two_workers_are_one_desk(stack: Stack, clie
     assert Counter(ends.values()) == {"PUBLISHED": len(bodies)}
     assert _doubled(decisions) == []
     assert [message["seq"] for message in there.received] == [each["seq"] for each in decisions]
-    assert stack.workers_seen() == 2
+    # The beats of the workers that were killed before fade within seconds.
+    await asyncio.to_thread(
+        wait_until, lambda: stack.workers_seen() == 2, within_s=30, what="two workers are seen"
+    )
 
 
 async def test_signals_are_accepted_and_judged_while_redis_is_away(

@@ -171,6 +171,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     (root / "manage.py").write_text(MANAGE)
     (root / "lens_site").mkdir()
     (root / "lens_site" / "asgi.py").write_text(ASGI)
+    (root / "lens_site" / "preload.py").write_text("import asyncio")
     python = root / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')

@@ -79,7 +79,7 @@ def test_a_killed_supervisor_takes_its_children_along_and_can_start_again(desk: 
     again = desk.call("up", "--detach", "--port", port, "--workers", "1")
     desk.call("down")
 
-    assert set(children) == {"redis", "web", "conductor", "worker-1"}
+    assert set(children) == {"forks", "redis", "web", "conductor", "worker-1"}
     assert again.returncode == 0, again.stderr
 
 
@@ -115,7 +115,7 @@ def test_status_down_and_the_exit_codes(desk: Desk) -> None:
     facts = json.loads(during.stdout)
     assert (before.returncode, during.returncode) == (1, 0)
     assert (facts["status"], facts["ready"]) == ("ready", True)
-    assert set(facts["children"]) == {"redis", "web", "conductor", "worker-1"}
+    assert set(facts["children"]) == {"forks", "redis", "web", "conductor", "worker-1"}
     assert facts["dependencies"] == {"checks": {"workers": {"ok": True}}}
     assert stopped.stdout.startswith("stopped in")
     assert all_gone(children)
