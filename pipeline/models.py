@@ -67,6 +67,7 @@ class StageRun(models.Model):
     worker = models.CharField(max_length=64, blank=True, default="")
     code = models.CharField(max_length=64, blank=True, default="")
     reason = models.TextField(blank=True, default="")
+    request_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     created_at = models.DateTimeField(db_default=Now())
     claimed_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
