@@ -36,11 +36,11 @@ from enrichment.models import Enrichment
 from evaluation.models import Evaluation
 from evaluation.queries import Judged
 from evaluation.types import Action, EvaluationStatus
-from pipeline import anchors, queue
+from pipeline import anchors, queue, tracing
 from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.parsing import decimal_text
-from pipeline.queries import is_paused
+from pipeline.queries import is_paused, requests_of
 from pipeline.statements import update_each
 from pipeline.types import Batch, Claim, GiveUp, SwitchName
 from signals import queries as signals_queries
@@ -483,8 +483,10 @@ def publish(*, now: datetime, limit: int) -> int | None:
     """
     if not deliberation.has_unpublished() or is_paused(SwitchName.PUBLISHING):
         return None
-    with transaction.atomic(), pipeline.trail():
-        return _publish(now=now, limit=limit)
+    with transaction.atomic():
+        waiting = {each.event_id for each in deliberation.list_unpublished(limit=limit)}
+        with tracing.requests(requests_of(traces=waiting)), pipeline.trail():
+            return _publish(now=now, limit=limit)
 
 
 def publish_made(times: Sequence[datetime]) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from pipeline import queries, queue, services
+from pipeline import queries, queue, services, tracing
 from pipeline.models import StageRun
 from pipeline.stage import Stage, give_up, wired_stages
 from pipeline.types import GiveUp, RunStatus
@@ -31,7 +31,8 @@ def reconcile(*, now: datetime) -> int:
 
 
 def _bury(run: StageRun, *, stage: Stage, now: datetime) -> None:
-    with transaction.atomic():
+    known = tracing.work(event_id=run.trace, request_id=run.request_id)
+    with known, transaction.atomic():
         held = StageRun.objects.select_for_update().filter(
             id=run.id, token=run.token, status=run.status
         )

@@ -127,6 +127,7 @@ def _run_of(opening: Opening) -> StageRun:
         trace=opening.trace,
         run=opening.run,
         attempts_max=opening.attempts_max,
+        request_id=request_id_of(opening.trace),
         **({"next_at": opening.due_at} if opening.due_at else {}),
     )
 
@@ -148,6 +149,7 @@ def _open_held(taken: Sequence[tuple[Opening, StageRun]], reception: Reception) 
                 run=row.run,
                 token=1,
                 attempts=1,
+                request_id=row.request_id,
             ),
             opening.given,
         )
@@ -316,7 +318,7 @@ def claim(*, stage: Wanted, limit: int, worker: str, suspects: bool = False) -> 
 
 
 def _claim(row: tuple[Any, ...]) -> Claim:
-    run_id, stage, subject, trace, run, token, attempts, _ = row
+    run_id, stage, subject, trace, run, token, attempts, request_id, _ = row
     return Claim(
         id=run_id,
         stage=stage,
@@ -325,6 +327,7 @@ def _claim(row: tuple[Any, ...]) -> Claim:
         run=run,
         token=token,
         attempts=attempts,
+        request_id=request_id,
     )
 
 

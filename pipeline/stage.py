@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -100,7 +100,7 @@ def settle_all(batch: Sequence[Finished], reception: services.Reception | None =
     that follows is taken up at the ``reception``, as far as there is room.
     """
     try:
-        with _one_transaction(reception):
+        with tracing.requests(_brought_by(batch)), _one_transaction(reception):
             _settle_held(batch)
     except (OperationalError, InterfaceError):
         raise
@@ -128,6 +128,15 @@ def _one_transaction(reception: services.Reception | None) -> Iterator[None]:
         yield
 
 
+def _brought_by(batch: Sequence[Finished]) -> Mapping[UUID, str]:
+    """Return which request each signal came with: the trail tells it, and what follows keeps it."""
+    return {item.claim.trace: item.claim.request_id for item in batch}
+
+
+def _known(claim: Claim) -> AbstractContextManager[None]:
+    return tracing.work(event_id=claim.trace, request_id=claim.request_id)
+
+
 def _settle_held(batch: Sequence[Finished]) -> None:
     done = [item for item in batch if isinstance(item.result, Done)]
     others = [item for item in batch if not isinstance(item.result, Done)]
@@ -140,7 +149,7 @@ def _settle_held(batch: Sequence[Finished]) -> None:
     _settle_done([item for item in done if item.claim.id in held])
     for item in others:
         if item.claim.id in held:
-            with tracing.event(item.claim.trace):
+            with _known(item.claim):
                 _settle_failed(item)
 
 
@@ -156,7 +165,7 @@ def _settle_done(done: Sequence[Finished]) -> None:
             stage.settle_many(items, now)
             continue
         for item in items:
-            with tracing.event(item.claim.trace):
+            with _known(item.claim):
                 stage.settle(item.claim, item.work, item.value, now)
 
 

@@ -30,7 +30,7 @@ UPDATE pipeline_stagerun SET
     status = 'RUNNING', token = token + 1, attempts = attempts + 1,
     lease_until = {later}, claimed_at = {clock}, worker = %s
 WHERE id IN (SELECT id FROM due)
-RETURNING id, stage, subject, trace, run, token, attempts, next_at
+RETURNING id, stage, subject, trace, run, token, attempts, request_id, next_at
 """
 
 END = """
@@ -42,7 +42,7 @@ RETURNING id
 
 
 def take(*, due: models.QuerySet[Any], lease_s: float, worker: str) -> list[tuple[Any, ...]]:
-    """Claim what ``due`` selects; return id, stage, subject, trace, run, token, attempts, next_at.
+    """Claim what ``due`` selects and return what ``TAKE`` tells of each.
 
     The order is that of the rows, not of the selection.
     """

@@ -45,6 +45,13 @@ def request_id_of(event_id: UUID | None) -> str:
     return brought or current_request_id()
 
 
+@contextmanager
+def work(*, event_id: UUID, request_id: str) -> Iterator[None]:
+    """Let everything within know for which signal it is, and which request brought it."""
+    with request(request_id), event(event_id):
+        yield
+
+
 _EVENT_ID: ContextVar[str] = ContextVar("event_id", default="")
 
 

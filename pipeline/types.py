@@ -106,6 +106,7 @@ class Claim:
     run: int
     token: int
     attempts: int
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

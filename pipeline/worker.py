@@ -214,7 +214,8 @@ class Worker:
 
     async def _perform(self, stage: Stage, claim: Claim, work: Any) -> None:
         about = {"lens__stage": stage.name, "lens__event_id": str(claim.trace)}
-        with tracing.event(claim.trace), spans.span(f"stage {stage.name}", **about):
+        known = tracing.work(event_id=claim.trace, request_id=claim.request_id)
+        with known, spans.span(f"stage {stage.name}", **about):
             result = await perform(stage, work)
         await self._finished.put(Finished(stage, claim, work, result))
 

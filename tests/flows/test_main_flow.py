@@ -14,7 +14,9 @@ from decisions.models import Decision
 from evaluation import services as evaluation
 from evaluation.models import Evaluation
 from markets.services import BadMarketData, MarketDataUnavailable
-from pipeline.models import DeadLetter, StageRun
+from pipeline import services as pipeline
+from pipeline.models import AuditEvent, DeadLetter, StageRun
+from pipeline.types import SwitchName
 from signals.models import Signal
 from tests.enrichment.market import Script
 from tests.factories import make_body
@@ -71,6 +73,25 @@ def test_a_posted_signal_becomes_numbered_decisions_of_every_model_and_the_jury(
     ]
     offsets = [entry["offset_ms"] for entry in signal["timeline"]]
     assert offsets == sorted(offsets)
+
+
+def test_every_line_of_a_trail_tells_the_request_that_brought_the_signal(
+    client: APIClient,
+) -> None:
+    now = datetime.now(UTC)
+    pipeline.pause(name=SwitchName.PUBLISHING, actor="test", reason="a drill", now=now)
+    posted = client.post(
+        "/api/v1/signals", make_body(), format="json", headers={"X-Request-ID": "walk-7"}
+    )
+    event_id = posted.json()["event_id"]
+    run_everything()
+    pipeline.resume(name=SwitchName.PUBLISHING, actor="test", reason="over", now=now)
+
+    run_everything()
+
+    told = AuditEvent.objects.filter(trace=event_id).values_list("verb", "request_id")
+    assert "PUBLISHED" in {verb for verb, _ in told}
+    assert {request_id for _, request_id in told} == {"walk-7"}
 
 
 def test_what_was_judged_can_be_read_back_from_every_side(client: APIClient) -> None:

@@ -12,8 +12,8 @@ from asgiref.sync import sync_to_async
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from pipeline import queries, services
-from pipeline.models import DeadLetter, Heartbeat, StageRun
+from pipeline import queries, services, tracing
+from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun
 from pipeline.reconcile import reconcile
 from pipeline.services import Opening
 from pipeline.stage import Stage
@@ -99,6 +99,43 @@ async def test_many_pieces_of_work_wait_at_once_and_all_are_settled(redis_url: s
     assert sorted(errand.done) == sorted(subjects)
     assert errand.most_at_once == 50
     assert await StageRun.objects.filter(status="DONE").acount() == 120
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_work_knows_the_request_that_brought_it_and_what_follows_keeps_it() -> None:
+    known: list[tuple[str, str]] = []
+    first, second = uuid4(), uuid4()
+
+    async def perform(_: UUID) -> Result:
+        known.append((tracing.current_request_id(), tracing.current_event_id()))
+        return Done()
+
+    def settle(claim: Claim, *_: object) -> None:
+        services.record(trace=claim.trace, verb="SETTLED", actor="test", at=datetime.now(UTC))
+        if claim.subject == first:
+            services.open_runs(
+                [Opening(stage="errand", subject=second, trace=first, attempts_max=1)]
+            )
+
+    def open_first() -> None:
+        with tracing.request("walk-7"):
+            services.open_runs(
+                [Opening(stage="errand", subject=first, trace=first, attempts_max=1)]
+            )
+
+    await sync_to_async(open_first)()
+    errand = Errand().stage_with(perform=perform, settle=settle)
+    worker = Worker(stages=[errand], name="w")
+    running = asyncio.create_task(worker.run())
+    done = StageRun.objects.filter(status="DONE")
+    async with asyncio.timeout(10):
+        while await done.acount() < 2:
+            await asyncio.sleep(0.01)
+    worker.stop()
+    await running
+
+    assert known == [("walk-7", str(first))] * 2
+    assert await AuditEvent.objects.filter(request_id="walk-7").acount() == 2
 
 
 @pytest.mark.django_db(transaction=True)
