@@ -47,6 +47,7 @@ PURGE_CHOOSER = "signals.queries.choose_purgeable"
 PURGE_SPARES: tuple[str, ...] = (
     "pipeline.queries.list_in_hand",
     "evaluation.queries.list_in_hand",
+    "outcomes.queries.list_in_hand",
 )
 
 # what goes with purged signals, in this order: rows before the rows they hang on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,6 +24,7 @@ from outcomes.models import (
     CalibrationMap,
     Canary,
     Experiment,
+    GoldenSignal,
     Outcome,
     Question,
     Score,
@@ -597,6 +598,13 @@ def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
         Question.objects.filter(event_id__in=batch.events),
         Score.objects.filter(event_id__in=batch.events),
     ]
+
+
+def list_in_hand(*, batch: Batch) -> Mapping[str, Collection[int]]:
+    """Return the signals that every model judges daily: they stay as long as they are golden."""
+    golden = GoldenSignal.objects.filter(event_id__in=batch.events).values("event_id")
+    signals = Signal.objects.filter(id__in=batch.signals, event_id__in=golden)
+    return {"golden signal": set(signals.values_list("id", flat=True))}
 
 
 def list_auditable(*, limit: int) -> list[Signal]:

@@ -22,6 +22,7 @@ from pipeline import queries, services
 from pipeline.chain import unpacked
 from pipeline.chaining import held_chain, seal
 from pipeline.models import AuditEvent, Chain, Purge, Seal
+from pipeline.parsing import latest_passing
 from pipeline.types import Batch, Candidate, PurgeStatus
 
 Rows = Sequence[QuerySet[Any]]
@@ -46,6 +47,7 @@ def cutoff_at(now: datetime) -> datetime:
 
 def start(*, actor: str, now: datetime) -> Purge:
     """Return a purge to go on with: one that was left running, else a new one."""
+    _seal_all(now=now)
     purge, _ = Purge.objects.get_or_create(
         status=PurgeStatus.RUNNING,
         defaults={"actor": actor, "cutoff": cutoff_at(now), "started_at": now},
@@ -55,7 +57,6 @@ def start(*, actor: str, now: datetime) -> Purge:
 
 def step(*, purge_id: int, now: datetime) -> Tally:
     """Remove one batch, in one transaction, and return what became of it."""
-    _seal_all(now=now)
     with transaction.atomic():
         purge = Purge.objects.select_for_update().get(id=purge_id)
         if purge.status != PurgeStatus.RUNNING:
@@ -88,8 +89,12 @@ def rehearse(*, now: datetime) -> Iterator[Tally]:
 
 
 def _seal_all(*, now: datetime) -> None:
-    """Let every line enter the chain first: what was never sealed could vanish unseen."""
-    while seal(now=now, limit=settings.SEAL_BATCH):
+    """Let every line enter the chain first: what was never sealed could vanish unseen.
+
+    Lines that come in meanwhile are left to the conductor: nothing that is purged is so young.
+    """
+    limit: int = settings.SEAL_BATCH
+    while (made := seal(now=now, limit=limit)) is not None and made.count == limit:
         pass
 
 
@@ -234,14 +239,10 @@ def is_due(*, now: datetime) -> bool:
         return False
     if queries.get_purge() is not None:
         return True
-    hour, minute = (int(part) for part in settings.PURGE_AT.split(":"))
-    hour_at = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    if hour_at > now:
-        hour_at -= timedelta(days=1)
     last = next(iter(queries.list_purges(limit=1)), None)
     if last is None:
         return bool(_choose(cutoff=cutoff_at(now), after=(None, 0), lock=False))
-    return last.started_at < hour_at
+    return last.started_at < latest_passing(settings.PURGE_AT, now=now)
 
 
 def rest_s(worked_s: float) -> float:

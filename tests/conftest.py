@@ -113,6 +113,16 @@ def _fresh_bells() -> Iterator[None]:
     queue.bell.cache_clear()
 
 
+@pytest.fixture
+def _unsealed(transactional_db: None) -> Iterator[None]:
+    """Let the tables be emptied although what is sealed cannot be deleted."""
+    from pipeline.models import Chain, Seal
+
+    yield
+    Chain.objects.update(settled_id=0, trimmed_number=10**9)
+    Seal.objects.all().delete()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Close what asynchronous tests opened in asgiref's thread, before the database goes."""

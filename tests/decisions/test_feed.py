@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -19,7 +20,10 @@ from decisions.feed import Feed, FeedStopped, Seats, Subscription, feed_here
 from decisions.models import Decision, PublicationHead
 from decisions.parsing import Filters
 from decisions.serializers import WORDING
+from pipeline import retention
 from pipeline.models import AuditEvent
+from signals.models import Signal
+from signals.types import SignalStatus
 from tests.decisions.conftest import Publish, publish_one
 from tests.decisions.subscriber import connected, dialled
 from tests.factories import NOON, make_signal
@@ -282,6 +286,37 @@ async def test_a_place_before_the_oldest_stored_decision_gives_a_gap_and_goes_on
 
     assert (gap["type"], gap["from"], gap["to"], gap["reason"]) == ("gap", 3, 6, "PURGED")
     assert seqs == [7, 8, 9, 10]
+
+
+@pytest.mark.usefixtures("_unsealed")
+async def test_a_purge_is_told_as_a_gap_to_a_subscriber_that_slept_through_it(key: str) -> None:
+    await publish_many(10)
+    await sync_to_async(end_and_purge)(upto=6)
+
+    async with connected(key) as late, connected(key) as later:
+        await late.subscribe(after_seq=2)
+        gap = await late.hear()
+        seqs = await late.seqs(4)
+        await later.subscribe(after_seq=6)
+        unbroken = await later.seqs(4)
+
+    assert (gap["type"], gap["from"], gap["to"], gap["reason"]) == ("gap", 3, 6, "PURGED")
+    assert seqs == unbroken == [7, 8, 9, 10]
+
+
+def end_and_purge(*, upto: int) -> None:
+    """Let the signals of the first numbers end, and a purge come when their time is over."""
+    old = Signal.objects.filter(decision__seq__lte=upto)
+    for status in (SignalStatus.ENRICHED, SignalStatus.EVALUATED):
+        Signal.objects.filter(id__in=list(old.values_list("id", flat=True))).update(status=status)
+    ids = list(old.values_list("id", flat=True))
+    Signal.objects.filter(id__in=ids).update(status=SignalStatus.PUBLISHED, terminal_at=NOON)
+    later = NOON + timedelta(days=181)
+    purge = retention.start(actor="test", now=later)
+    for _ in range(10):
+        if retention.step(purge_id=purge.id, now=later).is_done:
+            break
+    assert not Decision.objects.filter(seq__lte=upto).exists()
 
 
 async def test_no_gap_is_told_when_only_what_was_seen_is_gone() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,14 +25,6 @@ on_postgres = pytest.mark.skipif(
 def outside(settings: Settings, tmp_path: Path) -> Path:
     settings.AUDIT_DIR = tmp_path / "audit"
     return tmp_path / "audit" / anchors.NAME
-
-
-@pytest.fixture
-def _unsealed() -> Iterator[None]:
-    """Let the tables be emptied although what is sealed cannot be deleted."""
-    yield
-    Chain.objects.update(settled_id=0, trimmed_number=10**9)
-    Seal.objects.all().delete()
 
 
 def write(count: int = 1, verb: str = "SEEN") -> list[int]:

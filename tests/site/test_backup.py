@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -25,7 +24,7 @@ from lens_site import archiving
 from lens_site.terminal import Refused
 from pipeline import anchors, services
 from pipeline.chaining import Sealer, seal
-from pipeline.models import AuditEvent, Chain, Seal
+from pipeline.models import AuditEvent
 from pipeline.verifying import Verification
 from tests.factories import make_decision, make_signal
 
@@ -37,14 +36,6 @@ def outside(settings: Settings, tmp_path: Path) -> Path:
     settings.AUDIT_DIR = tmp_path / "audit"
     settings.ANCHOR_EVERY_S = 0
     return tmp_path / "audit" / anchors.NAME
-
-
-@pytest.fixture
-def _unsealed() -> Iterator[None]:
-    """Let the tables be emptied although what is sealed cannot be deleted."""
-    yield
-    Chain.objects.update(settled_id=0, trimmed_number=10**9)
-    Seal.objects.all().delete()
 
 
 def publish(count: int) -> int:

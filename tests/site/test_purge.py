@@ -20,6 +20,7 @@ from decisions.queries import get_oldest_seq
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation, Rerun
 from lens_site.checks import check_retention
+from outcomes import services as outcomes
 from pipeline import anchors, retention, services
 from pipeline.chaining import seal
 from pipeline.models import AuditEvent, Chain, DeadLetter, Purge, Seal, StageRun
@@ -209,6 +210,10 @@ def rerun_under_way() -> None:
     make_evaluation(signal, rerun=rerun, model="rules")
 
 
+def golden() -> None:
+    outcomes.add_golden(event_id=ended().event_id, note="a crash", actor="ann", now=NOW)
+
+
 def held_by_its_id() -> None:
     hold(event_id=ended().event_id)
 
@@ -237,6 +242,7 @@ def hold(**named: Any) -> Hold:
         letter_being_retried,
         unfinished_work,
         rerun_under_way,
+        golden,
         held_by_its_id,
         held_by_its_source,
         held_by_its_symbol,
@@ -508,7 +514,13 @@ def test_the_command_tells_people_what_was_kept() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PURGE_AT", "25:00"), ("PURGE_AT", "soon"), ("PURGE_SHARE_PCT", 0), ("RETENTION_DAYS", 0)],
+    [
+        ("PURGE_AT", "25:00"),
+        ("PURGE_AT", "soon"),
+        ("AUDIT_VERIFY_AT", "4:30"),
+        ("PURGE_SHARE_PCT", 0),
+        ("RETENTION_DAYS", 0),
+    ],
 )
 def test_a_retention_that_cannot_be_kept_is_refused(
     settings: Settings, name: str, value: object
