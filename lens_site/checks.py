@@ -15,7 +15,7 @@ from access import factors
 from pipeline import egress, queue
 
 ANY = "<NAME>"
-PURGE_HOUR = re.compile(r"never|([01]\d|2[0-3]):[0-5]\d")
+DAILY = re.compile(r"never|([01]\d|2[0-3]):[0-5]\d")
 TOOLING = frozenset({"LENS_MARKET_DATA", "LENS_CHAOS_N", "LENS_API_KEY", "LENS_WS_URL"})
 """Names that only the test suite and the examples read."""
 
@@ -46,11 +46,14 @@ def _shape(pattern: str) -> re.Pattern[str]:
 
 @register()
 def check_retention(**_: object) -> list[CheckMessage]:
-    """Refuse an hour of purging that is none, and a share that would never end or never rest."""
+    """Refuse an hour that is none, and a share of work that would never end or never rest."""
     found: list[CheckMessage] = []
-    if not PURGE_HOUR.fullmatch(settings.PURGE_AT):
-        text = f"PURGE_AT is {settings.PURGE_AT!r}; it must be a time such as 03:30, or never."
-        found.append(Error(text, id="lens.E030"))
+    for name in ("PURGE_AT", "AUDIT_VERIFY_AT"):
+        if not DAILY.fullmatch(getattr(settings, name)):
+            text = (
+                f"{name} is {getattr(settings, name)!r}; it must be a time such as 03:30, or never."
+            )
+            found.append(Error(text, id="lens.E030"))
     if not 1 <= settings.PURGE_SHARE_PCT <= 100:
         text = f"PURGE_SHARE_PCT is {settings.PURGE_SHARE_PCT}; it must be 1 to 100."
         found.append(Error(text, id="lens.E031"))

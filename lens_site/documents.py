@@ -187,6 +187,9 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "Seconds after which the chain's head is written outside the database."
         ),
         "ANCHOR_EVERY_LINES": D("Sealed lines after which it is written at the latest."),
+        "AUDIT_VERIFY_AT": D(
+            "Time of day, UTC, at which the conductor verifies the trail; `never` leaves it to you."
+        ),
     },
     "Retention": {
         "RETENTION_DAYS": D("Days after a signal's end until it is purged with all that is of it."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +26,7 @@ from pipeline.parsing import time_text
 from signals import queries as signals
 
 Check = dict[str, Any]
+UNVERIFIED_MAX = timedelta(days=2)
 
 
 def health(request: HttpRequest) -> JsonResponse:
@@ -199,6 +200,19 @@ def _switches(now: datetime) -> Check:
     return {"ok": False, "why": f"paused: {', '.join(paused)}"} if paused else {"ok": True}
 
 
+def _audit(now: datetime) -> Check:
+    """Tell what the last reading of the whole trail found, and whether there was one lately."""
+    chain = pipeline.get_chain()
+    if chain is None or chain.verified_at is None:
+        return {"ok": True}
+    found = {"verified_at": time_text(chain.verified_at), "findings": len(chain.findings)}
+    if chain.findings:
+        return {"ok": False, "why": "the trail is not whole; run ./lens audit verify", **found}
+    if now - chain.verified_at > UNVERIFIED_MAX and settings.AUDIT_VERIFY_AT != "never":
+        return {"ok": False, "why": "the trail was not verified for two days", **found}
+    return {"ok": True, **found}
+
+
 CHECKS: dict[str, Callable[[datetime], Check]] = {
     "process": _process,
     "database": _database,
@@ -212,6 +226,7 @@ CHECKS: dict[str, Callable[[datetime], Check]] = {
     "market": _market,
     "models": _models,
     "switches": _switches,
+    "audit": _audit,
 }
 FATAL = frozenset({"process", "database", "migrations", "workers", "conductor", "disk"})
 """Without these, signals cannot be stored or are not judged."""

@@ -127,6 +127,12 @@ CATALOGUE: Mapping[str, Described] = {
         "Last sign of life of the liveliest program of a kind, unix seconds.", "worker_type"
     ),
     "lens_programs_alive": _gauge("Programs that reported within 15 s.", "worker_type"),
+    "lens_audit_verified_timestamp": _gauge(
+        "When the whole trail was last read again, unix seconds; absent: never."
+    ),
+    "lens_audit_findings": _gauge(
+        "Faults in the trail that were found then; at most 200 are told."
+    ),
     "lens_switch_paused": _gauge("1 while an operator has paused it.", "switch"),
     "lens_model_enabled": _gauge("1 while the model may be asked.", "model"),
     "lens_model_breaker_open": _gauge("1 while the model is left alone after faults.", "model"),
@@ -324,6 +330,14 @@ def _programs(now: datetime) -> Found:
     yield "lens_database_clock_offset_seconds", [({}, offset / timedelta(seconds=1))]
 
 
+def _trail(now: datetime) -> Found:
+    del now
+    chain = pipeline.get_chain()
+    if chain is not None and chain.verified_at is not None:
+        yield "lens_audit_verified_timestamp", [({}, chain.verified_at.timestamp())]
+        yield "lens_audit_findings", [({}, len(chain.findings))]
+
+
 def _models(now: datetime) -> Found:
     states = evaluation.list_model_states()
     yield "lens_model_enabled", [({"model": s.name}, float(s.is_enabled)) for s in states]
@@ -356,6 +370,7 @@ READERS: tuple[Callable[[datetime], Found], ...] = (
     _counting,
     _queues,
     _programs,
+    _trail,
     _models,
     _market,
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -393,14 +394,38 @@ class AuditEventAdmin(Browsed):
             )
             return HttpResponseRedirect(reverse(TRAIL))
         wanted = form.cleaned_data
-        lines = exporting.list_lines(
+        kind = wanted["format"]
+        batches = exporting.list_batches(
             since=_midnight(wanted["since"]), until=_midnight(wanted["until"])
         )
         return StreamingHttpResponse(
-            exporting.FORMATS[wanted["format"]](lines),
-            content_type="text/csv" if wanted["format"] == "csv" else "application/jsonl",
-            headers={"Content-Disposition": f'attachment; filename="trail.{wanted["format"]}"'},
+            _streamed(kind, batches, is_async=hasattr(request, "scope")),
+            content_type="text/csv" if kind == "csv" else "application/jsonl",
+            headers={"Content-Disposition": f'attachment; filename="trail.{kind}"'},
         )
+
+
+Batches = Iterator[list[AuditEvent]]
+
+
+def _streamed(kind: str, batches: Batches, *, is_async: bool) -> Iterator[str] | AsyncIterator[str]:
+    """Return the file piece by piece, so that no more than a batch is ever held in memory.
+
+    An asynchronous server would take a plain iterator whole before it sends the first byte.
+    """
+    return _pieces_later(kind, batches) if is_async else _pieces(kind, batches)
+
+
+def _pieces(kind: str, batches: Batches) -> Iterator[str]:
+    yield exporting.header(kind)
+    for batch in batches:
+        yield exporting.written(kind, batch)
+
+
+async def _pieces_later(kind: str, batches: Batches) -> AsyncIterator[str]:
+    pieces = _pieces(kind, batches)
+    while (piece := await sync_to_async(lambda: next(pieces, None))()) is not None:
+        yield piece
 
 
 class ExportForm(forms.Form):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from io import StringIO
 from typing import Any
 
+from django.db.models import QuerySet
+
 from pipeline.chaining import line_hash
 from pipeline.models import AuditEvent
 from pipeline.parsing import time_text
+from pipeline.queries import CLOCKS_APART, first_id
 
 COLUMNS = (
     "id",
@@ -33,30 +36,57 @@ def list_lines(
     *, since: datetime | None = None, until: datetime | None = None
 ) -> Iterator[AuditEvent]:
     """Yield the trail in order, from ``since`` on and before ``until``."""
+    for batch in list_batches(since=since, until=until):
+        yield from batch
+
+
+def list_batches(
+    *, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[list[AuditEvent]]:
+    """Yield the same in batches, each read when it is asked for: no cursor is held meanwhile."""
+    rows = _within(since, until).order_by("id")
+    place = 0
+    while batch := list(rows.filter(id__gt=place)[:AT_ONCE]):
+        yield batch
+        place = batch[-1].id
+
+
+def _within(since: datetime | None, until: datetime | None) -> QuerySet[AuditEvent]:
+    """Select lines by their time; their ids, which rise with it, say where these lie."""
     rows = AuditEvent.objects.all()
     if since is not None:
-        rows = rows.filter(at__gte=since)
+        first = first_id(AuditEvent, "at", at=since - CLOCKS_APART)
+        rows = rows.none() if first is None else rows.filter(id__gte=first, at__gte=since)
     if until is not None:
-        rows = rows.filter(at__lt=until)
-    return rows.order_by("id").iterator(chunk_size=AT_ONCE)
+        beyond = first_id(AuditEvent, "at", at=until + CLOCKS_APART)
+        rows = rows.filter(at__lt=until, **({} if beyond is None else {"id__lt": beyond}))
+    return rows
 
 
-def as_csv(lines: Iterable[AuditEvent]) -> Iterator[str]:
-    """Yield a header and the lines as CSV that no spreadsheet takes for formulas."""
-    yield csv_line(COLUMNS)
-    for line in lines:
-        told = _told(line)
-        details = json.dumps(told["details"], ensure_ascii=False, sort_keys=True)
-        yield csv_line([harmless(part) for part in (told | {"details": details}).values()])
+def header(kind: str) -> str:
+    """Return what stands above the lines of a file."""
+    return csv_line(COLUMNS) if kind == "csv" else ""
 
 
-def as_jsonl(lines: Iterable[AuditEvent]) -> Iterator[str]:
-    """Yield the lines as JSON, one object each."""
-    for line in lines:
-        yield json.dumps(_told(line), ensure_ascii=False) + "\n"
+def written(kind: str, lines: Iterable[AuditEvent]) -> str:
+    """Return lines of the trail as lines of a file."""
+    return "".join(map(WRITERS[kind], lines))
 
 
-FORMATS = {"csv": as_csv, "jsonl": as_jsonl}
+def _as_csv(line: AuditEvent) -> str:
+    """Return a line as CSV that no spreadsheet takes for formulas."""
+    told = _told(line)
+    details = json.dumps(told["details"], ensure_ascii=False, sort_keys=True)
+    return csv_line([harmless(part) for part in (told | {"details": details}).values()])
+
+
+def _as_jsonl(line: AuditEvent) -> str:
+    """Return a line as one JSON object."""
+    return json.dumps(_told(line), ensure_ascii=False) + "\n"
+
+
+WRITERS: dict[str, Callable[[AuditEvent], str]] = {"csv": _as_csv, "jsonl": _as_jsonl}
+FORMATS = tuple(sorted(WRITERS))
 
 
 def harmless(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, TypeVar
 
@@ -75,3 +75,10 @@ def time_text(at: datetime | None) -> str | None:
 def decimal_text(value: Decimal | None) -> str | None:
     """Return a price or an amount as clients see it: plain, without needless zeros."""
     return None if value is None else f"{value.normalize():f}"
+
+
+def latest_passing(time_of_day: str, *, now: datetime) -> datetime:
+    """Return when the clock last came to a time of day such as 03:30, in the zone of ``now``."""
+    hour, minute = (int(part) for part in time_of_day.split(":"))
+    today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return today if today <= now else today - timedelta(days=1)

@@ -17,6 +17,7 @@ from django.db.models import (
     IntegerField,
     Max,
     Min,
+    Model,
     OuterRef,
     QuerySet,
     Subquery,
@@ -28,6 +29,8 @@ from pipeline.models import AuditEvent, Chain, DeadLetter, Heartbeat, Purge, Sta
 from pipeline.types import Batch, LetterStatus, PurgeStatus, RunStatus, SwitchName
 
 GROUPS_MAX = 200
+CLOCKS_APART = timedelta(minutes=1)
+"""How far the clocks of two programs may be apart: rows of one moment lie so near one another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,12 @@ def list_timeline(*, trace: UUID) -> list[AuditEvent]:
 def list_runs(*, trace: UUID) -> list[StageRun]:
     """Return the units of work of one signal, oldest first."""
     return list(StageRun.objects.filter(trace=trace).order_by("id"))
+
+
+def requests_of(*, traces: Collection[UUID]) -> dict[UUID, str]:
+    """Return which request brought each signal, or asked for its present run."""
+    rows = StageRun.objects.filter(trace__in=traces).exclude(request_id="").order_by("id")
+    return dict(rows.values_list("trace", "request_id"))
 
 
 def list_depths() -> list[Depth]:
@@ -216,6 +225,11 @@ def list_in_hand(*, batch: Batch) -> Mapping[str, Collection[int]]:
     }
 
 
+def get_chain() -> Chain | None:
+    """Return how far the trail is sealed, and what its last verification found."""
+    return Chain.objects.filter(id=1).first()
+
+
 def get_purge() -> Purge | None:
     """Return the purge that runs, or was left running by a process that died."""
     return Purge.objects.filter(status=PurgeStatus.RUNNING).first()
@@ -224,3 +238,23 @@ def get_purge() -> Purge | None:
 def list_purges(*, limit: int) -> list[Purge]:
     """Return the last purges, newest first."""
     return list(Purge.objects.order_by("-id")[:limit])
+
+
+def first_id(model: type[Model], column: str, *, at: datetime) -> int | None:
+    """Return the id of the first row of ``at`` or later, found by halving; None if there is none.
+
+    Rows get their ids in the order of ``column``, give or take what runs at the same time.
+    """
+    ids = model._default_manager.order_by("pk").values_list("pk", column)
+    newest = ids.last()
+    if newest is None or newest[1] < at:
+        return None
+    low, high = 0, newest[0]
+    while low < high:
+        middle = (low + high) // 2
+        found = ids.filter(pk__gt=middle).first()
+        if found is not None and found[1] < at:
+            low = found[0]
+        else:
+            high = middle
+    return low + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,11 +15,15 @@ from pipeline.anchors import Anchor, Past
 from pipeline.chain import GENESIS, Ranges, seal_hash, unpacked
 from pipeline.chaining import line_hash, sealed_after
 from pipeline.models import AuditEvent, Chain, Seal
+from pipeline.parsing import latest_passing
 from pipeline.types import Gone
+
+logger = logging.getLogger(__name__)
 
 PURGED = "PURGED"
 """The verb of the lines by which a purge tells what it has removed."""
 
+NEVER = "never"
 SEALS_AT_ONCE = 8
 IDS_AT_ONCE = 50_000
 FINDINGS_MAX = 200
@@ -190,8 +195,18 @@ class Verification:
         return max(0, later - len(sealed_after(settled_id)))
 
 
+def is_due(*, now: datetime) -> bool:
+    """Say whether the daily verification should run: its hour has passed, and none since."""
+    if settings.AUDIT_VERIFY_AT == NEVER or not Seal.objects.exists():
+        return False
+    verified_at = Chain.objects.values_list("verified_at", flat=True).first()
+    return verified_at is None or verified_at < latest_passing(settings.AUDIT_VERIFY_AT, now=now)
+
+
 def note_verification(*, report: Report, now: datetime) -> None:
-    """Keep what a verification found, so that pages and alarms can tell."""
+    """Keep what a verification found, so that pages and alarms can tell; the log tells it too."""
+    if not report.is_whole:
+        logger.error("the trail is NOT whole: %s", "; ".join(report.findings))
     Chain.objects.update_or_create(
         id=1,
         defaults={

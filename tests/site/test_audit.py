@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.test import Client
 from pytest_django import Settings
 
-from pipeline import anchors, exporting, services
+from lens_site.management.commands.run_conductor import Conductor
+from pipeline import anchors, exporting, services, verifying
 from pipeline.chaining import line_hash, seal
 from pipeline.models import AuditEvent, Chain
 
@@ -133,10 +136,60 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
 def test_no_cell_of_the_csv_is_a_formula(sign: str) -> None:
     write(f"{sign}HYPERLINK(1)", note='a "quoted", line\nbreak')
 
-    text = "".join(exporting.as_csv(exporting.list_lines()))
+    text = exporting.header("csv") + exporting.written("csv", exporting.list_lines())
 
     header, row = list(csv.reader(StringIO(text, newline="")))
     found = dict(zip(header, row, strict=True))
     assert tuple(header) == exporting.COLUMNS
     assert found["actor"] == f"'{sign}HYPERLINK(1)"
     assert json.loads(found["details"]) == {"note": 'a "quoted", line\nbreak'}
+
+
+def test_the_daily_verification_is_due_once_after_its_hour(settings: Settings) -> None:
+    settings.AUDIT_VERIFY_AT = "04:30"
+    assert not verifying.is_due(now=NOON)  # there is nothing to verify
+
+    write()
+    seal(now=NOON, limit=10)
+    assert verifying.is_due(now=NOON)
+    verifying.note_verification(report=verifying.Report(), now=NOON)
+    assert not verifying.is_due(now=NOON + timedelta(hours=16, minutes=29))
+    assert verifying.is_due(now=NOON + timedelta(hours=16, minutes=30))
+    settings.AUDIT_VERIFY_AT = "never"
+    assert not verifying.is_due(now=NOON + timedelta(days=9))
+
+
+@pytest.mark.usefixtures("_unsealed")
+@pytest.mark.django_db(transaction=True)
+def test_the_conductor_verifies_daily_and_health_and_metrics_tell(
+    client: Client, settings: Settings
+) -> None:
+    settings.PURGE_SHARE_PCT = 100
+    write()
+    made = seal(now=NOON, limit=10)
+    assert made is not None
+    anchors.append(kind="anchor", at=NOON, seal=made.number + 1, hash="f" * 64)
+
+    asyncio.run(verify_as_conductor())
+
+    told = client.get("/ready").json()
+    assert "audit" in told["degraded"]
+    assert told["checks"]["audit"]["why"] == "the trail is not whole; run ./lens audit verify"
+    metrics = client.get("/metrics").content.decode()
+    assert "lens_audit_findings 1.0" in metrics
+    assert "lens_audit_verified_timestamp" in metrics
+    assert not verifying.is_due(now=datetime.now(UTC))
+
+
+async def verify_as_conductor() -> None:
+    conductor = Conductor()
+    await conductor._verify()
+    await conductor._keeper.close()
+
+
+def test_a_trail_that_was_not_verified_for_days_is_told(client: Client) -> None:
+    report = verifying.Report()
+    for days, is_degraded in ((1, False), (3, True)):
+        verifying.note_verification(report=report, now=datetime.now(UTC) - timedelta(days=days))
+
+        assert ("audit" in client.get("/ready").json()["degraded"]) is is_degraded

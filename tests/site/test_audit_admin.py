@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import reverse
 from pytest_django import Settings
 
 from access.models import User
-from pipeline import services
+from pipeline import exporting, services
 from pipeline.chaining import seal
 from pipeline.models import AuditEvent, Chain
 from signals.models import Hold
@@ -78,6 +80,24 @@ def test_the_export_holds_the_asked_days_and_no_formula() -> None:
     assert b"'=HYPERLINK(1)" in found.getvalue()
     assert nothing.getvalue() == b""
     assert office.get(place, {"format": "exe"}).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_asynchronous_server_is_handed_the_export_piece_by_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exporting, "AT_ONCE", 2)
+    for _ in range(4):
+        await sync_to_async(write)()  # the sign-in below is the fifth line
+    user = await User.objects.acreate_superuser(username="root")
+    office = AsyncClient()
+    await office.aforce_login(user)
+
+    answer: Any = await office.get(reverse("admin:trail_export"), {"format": "jsonl"})
+    pieces = [piece async for piece in answer if piece]
+
+    assert answer.is_async
+    assert [piece.count(b"\n") for piece in pieces] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("place", [TRAIL, "admin:pipeline_purge_changelist", "admin:trail_export"])

@@ -50,6 +50,7 @@ def test_a_house_with_all_its_programs_is_ready(client: Client, redis_url: str, 
         "market": True,
         "models": True,
         "switches": True,
+        "audit": True,
     }
 
 

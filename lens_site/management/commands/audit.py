@@ -41,7 +41,7 @@ class Command(BaseCommand):
             help="an anchor as the log told it; may be given again",
         )
         export = verbs.add_parser("export", help="write the trail to a file or to this terminal")
-        export.add_argument("--format", choices=sorted(exporting.FORMATS), default="jsonl")
+        export.add_argument("--format", choices=exporting.FORMATS, default="jsonl")
         export.add_argument("--since", type=moment, help="from this time on; UTC if no offset")
         export.add_argument("--until", type=moment, help="up to this time, not included")
         export.add_argument("--output", type=Path, metavar="FILE", help="instead of the terminal")
@@ -69,8 +69,8 @@ class Command(BaseCommand):
         return 0 if report.is_whole else 1
 
     def _export(self, options: dict[str, Any]) -> int:
-        lines = exporting.list_lines(since=options["since"], until=options["until"])
-        target = options["output"]
+        kind, target = options["format"], options["output"]
+        batches = exporting.list_batches(since=options["since"], until=options["until"])
         try:
             opened = (
                 nullcontext(sys.stdout)
@@ -78,7 +78,8 @@ class Command(BaseCommand):
                 else target.open("x", encoding="utf-8", newline="")
             )
             with opened as file:
-                file.writelines(exporting.FORMATS[options["format"]](lines))
+                file.write(exporting.header(kind))
+                file.writelines(exporting.written(kind, batch) for batch in batches)
         except BrokenPipeError:
             sys.stderr.close()
             return 1

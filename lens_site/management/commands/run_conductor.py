@@ -23,7 +23,7 @@ from lens_site import metering
 from lens_site.demo_feed import DemoFeed
 from markets.services import close_markets
 from outcomes.tracker import Tracker
-from pipeline import anchors, queue, retention
+from pipeline import anchors, queue, retention, verifying
 from pipeline import services as pipeline
 from pipeline.chaining import Sealer
 from pipeline.reconcile import reconcile
@@ -38,6 +38,7 @@ from signals import services as signals
 logger = logging.getLogger(__name__)
 
 PURGE_LOOK_S = 60.0
+VERIFY_LOOK_S = 60.0
 
 DEMO_LOOK_S = 1.0
 COUNT_EVERY_S = 5.0
@@ -86,6 +87,7 @@ class Conductor:
             asyncio.create_task(self._repeat(self._meter, self._meter_pause)),
             asyncio.create_task(self._repeat(self._seal, self._seal_pause)),
             asyncio.create_task(self._repeat(self._purge, self._purge_pause)),
+            asyncio.create_task(self._repeat(self._verify, self._verify_pause)),
         ]
         async with push.announcing():
             await asyncio.gather(*loops)
@@ -186,6 +188,24 @@ class Conductor:
             if done.is_done:
                 return
             await self._wait_s(retention.rest_s(time.monotonic() - began_s))
+
+    async def _verify(self) -> None:
+        """Read the whole trail again once a day, resting more than working, and keep the result."""
+        if not await self._keeper.run(verifying.is_due, now=datetime.now(UTC)):
+            return
+        reading = await self._keeper.run(lambda: verifying.Verification(outside=anchors.read()))
+        steps = reading.steps()
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            if await self._keeper.run(next, steps, None) is None:
+                await self._keeper.run(
+                    verifying.note_verification, report=reading.report, now=datetime.now(UTC)
+                )
+                return
+            await self._wait_s(retention.rest_s(time.monotonic() - began_s))
+
+    async def _verify_pause(self) -> None:
+        await self._wait_s(VERIFY_LOOK_S)
 
     async def _purge_pause(self) -> None:
         await self._wait_s(PURGE_LOOK_S)
