@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
 from django.db.models import Field, JSONField, Model, Q, QuerySet
@@ -25,6 +26,7 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from pipeline.queries import CLOCKS_APART, first_id
 from pipeline.services import record_act
 from pipeline.types import REASON_MAX_CHARS
 
@@ -34,13 +36,13 @@ if TYPE_CHECKING:
 else:
     AnyAdmin, AnyPaginator = admin.ModelAdmin, Paginator
 
-COUNT_MAX = 10_000
+COUNT_MAX = 2_000
 PER_PAGE = 50
 CHOICES_MAX = 50
 FOUND_MAX = 200
 ID_SHOWN = 8
 MARK = re.compile(r"(?:(?P<tag>[a-z]{2,4})_)?(?P<hex>[0-9a-f]{4,32})")
-CLOCKS_APART = timedelta(minutes=1)
+TOGGLE = format_html('<input type="checkbox" id="action-toggle" aria-label="{}">', "Select all")
 
 Mark = tuple[str, UUID, UUID]
 
@@ -96,6 +98,14 @@ class Browsed(ReadOnly, AnyAdmin):
     search_ids: Mapping[str, str] = {}
     search_words: Sequence[str] = ()
     hidden: Sequence[str] = ()
+
+    @admin.display(description=TOGGLE)
+    def action_checkbox(self, obj: Any) -> SafeString:
+        """Return what Django's own renders, without a template for each row."""
+        box = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">'
+        return format_html(
+            box, ACTION_CHECKBOX_NAME, obj.pk, f"Select this object for an action - {obj}"
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -290,26 +300,6 @@ class Between(admin.FieldListFilter):
         """Return the table whose rising ids tell the time, and how the listed rows point at it."""
         relation = self.field_path.rpartition("__")[0]
         return self.field.model, f"{relation}_id" if relation else "pk"
-
-
-def first_id(model: type[Model], column: str, *, at: datetime) -> int | None:
-    """Return the id of the first row of ``at`` or later, found by halving; None if there is none.
-
-    Rows get their ids in the order of ``column``, give or take what runs at the same time.
-    """
-    ids = model._default_manager.order_by("pk").values_list("pk", column)
-    newest = ids.last()
-    if newest is None or newest[1] < at:
-        return None
-    low, high = 0, newest[0]
-    while low < high:
-        middle = (low + high) // 2
-        found = ids.filter(pk__gt=middle).first()
-        if found is not None and found[1] < at:
-            low = found[0]
-        else:
-            high = middle
-    return low + 1
 
 
 def _day(given: Any) -> date | None:
