@@ -1,9 +1,10 @@
-"""Rows purged while signals come in: what intake feels of it.
+"""A million rows purged while signals come in: what intake feels of it, on PostgreSQL.
 
-    DATABASE_URL=postgres://... python -m benchmarks.purge --signals 60000
+    .venv/bin/python -m benchmarks.purge [--signals 1000000] [--old 67000] [--stop-s 0]
 
-Fills a migrated, empty database with signals that ended long ago, measures intake alone, then
-intake beside the purge, and prints both and their ratio. It needs its own database: it deletes.
+Of so many signals the old ones are past their time: 15 rows each. Some of the trail is sealed,
+which is timed as well, and the rest is taken for sealed. Then intake is measured alone, and beside
+``./lens purge`` in its own process, which is stopped after ``--stop-s`` seconds if it is not done.
 """
 
 from __future__ import annotations
@@ -11,58 +12,54 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-import django
+from benchmarks import stored
 
-BATCH = 500
-VERBS = (
-    *("RECEIVED", "ENQUEUED", "ENRICHED", "MODEL_DONE", "MODEL_DONE"),
-    *("EVALUATED", "PUBLISHED", "SEEN", "SEEN"),
-)
+ROOT = Path(__file__).resolve().parent.parent
+IDLE_S = 20.0
+LOOK_S = 0.2
+SEAL_LINES = 1_000
+SEALS = 20
 
 
 def main() -> None:
     """Fill, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--signals", type=int, default=1_000)
-    parser.add_argument("--idle-s", type=float, default=10)
+    parser.add_argument("--signals", type=int, default=1_000_000)
+    parser.add_argument("--old", type=int, default=67_000)
+    parser.add_argument("--stop-s", type=float, default=0)
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lens_site.settings")
-    django.setup()
-    print(json.dumps(measure(signals=options.signals, idle_s=options.idle_s)))  # noqa: T201
+    with stored.database():
+        rows, took_s = stored.fill(options.signals, old=options.old)
+        _say(f"{options.signals:,} signals, {rows:,} rows in all (made in {took_s:.0f} s)")
+        _say(json.dumps(measure(stop_s=options.stop_s)))
 
 
-def measure(*, signals: int, idle_s: float) -> dict[str, Any]:
-    """Return how long intake took alone and beside the purge."""
-    from pipeline import retention
-
-    now = datetime.now(UTC)
-    for start in range(0, signals, BATCH):
-        fill(min(BATCH, signals - start), at=now - timedelta(days=200))
-    idle_ms = intake_while(lambda: time.sleep(idle_s))
-    purge = retention.start(actor="benchmark", now=now)
-    removed = 0
+def measure(*, stop_s: float = 0) -> dict[str, Any]:
+    """Return how long intake took alone and beside the purge of what is past its time."""
+    sealed, seal_s = _seal()
+    idle_ms = intake_while(lambda: time.sleep(IDLE_S))
     began_s = time.monotonic()
-
-    def purge_all() -> None:
-        nonlocal removed
-        while True:
-            step_s = time.monotonic()
-            tally = retention.step(purge_id=purge.id, now=datetime.now(UTC))
-            removed += tally.removed.total()
-            if tally.is_done:
-                return
-            time.sleep(retention.rest_s(time.monotonic() - step_s))
-
-    beside_ms = intake_while(purge_all)
+    command = [sys.executable, str(ROOT / "manage.py"), "purge", "--json"]
+    with subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, text=True) as purge:
+        beside_ms = intake_while(lambda: _end_of(purge, stop_s=stop_s))
+        told = json.loads(purge.stdout.read() if purge.stdout else "{}")
     took_s = time.monotonic() - began_s
+    removed = sum(told["removed"].values())
     return {
+        "lines_sealed_per_s": round(sealed / seal_s),
         "rows_removed": removed,
+        "is_whole": not told["stopped"],
+        "kept": told["kept"],
         "took_s": round(took_s, 1),
         "rows_per_s": round(removed / took_s),
         "intake_idle_p95_ms": round(p95(idle_ms), 2),
@@ -72,56 +69,28 @@ def measure(*, signals: int, idle_s: float) -> dict[str, Any]:
     }
 
 
-def fill(count: int, *, at: datetime) -> None:
-    """Store signals that ended, each with the rows that a judged one has."""
-    from evaluation.models import Attempt, Evaluation
-    from pipeline.models import AuditEvent, StageRun
-    from signals.models import Signal
-    from tests.factories import make_signal
+def _seal() -> tuple[int, float]:
+    """Seal some lines, and take the rest for sealed; return how many, and in what time."""
+    from pipeline.chaining import seal
+    from pipeline.models import AuditEvent, Chain
 
-    example = make_signal(received_at=at)
-    shape = {
-        field.attname: getattr(example, field.attname)
-        for field in Signal._meta.concrete_fields
-        if field.attname not in ("id", "event_id")
-    }
-    rows = Signal.objects.bulk_create(
-        [Signal(**(shape | {"status": "PUBLISHED", "terminal_at": at})) for _ in range(count - 1)]
-    )
-    Signal.objects.filter(id=example.id).delete()
-    judged = Evaluation.objects.bulk_create(
-        [
-            Evaluation(signal=row, run=1, model=model, created_at=at, status="DECIDED")
-            for row in rows
-            for model in ("ensemble", "rules")
-        ]
-    )
-    Attempt.objects.bulk_create(
-        [
-            Attempt(evaluation=each, number=1, status="OK", started_at=at, latency_ms=1.0)
-            for each in judged
-        ]
-    )
-    StageRun.objects.bulk_create(
-        [
-            StageRun(
-                stage=stage,
-                subject=row.event_id,
-                trace=row.event_id,
-                status="DONE",
-                attempts_max=1,
-            )
-            for row in rows
-            for stage in ("enrich", "evaluate", "jury")
-        ]
-    )
-    AuditEvent.objects.bulk_create(
-        [
-            AuditEvent(trace=row.event_id, verb=verb, actor="lens", at=at, details={"n": 1})
-            for row in rows
-            for verb in VERBS
-        ]
-    )
+    count, began_s = 0, time.monotonic()
+    for _ in range(SEALS):
+        made = seal(now=datetime.now(UTC), limit=SEAL_LINES)
+        count += made.count if made else 0
+    took_s = time.monotonic() - began_s
+    last_id = AuditEvent.objects.latest("id").id
+    Chain.objects.update(settled_id=last_id, barrier_id=last_id, barrier=[])
+    return count, took_s
+
+
+def _end_of(purge: subprocess.Popen[str], *, stop_s: float) -> None:
+    began_s = time.monotonic()
+    while purge.poll() is None:
+        if stop_s and time.monotonic() - began_s > stop_s:
+            purge.send_signal(signal.SIGINT)
+            stop_s = 0
+        time.sleep(LOOK_S)
 
 
 def intake_while(work: Any) -> list[float]:
@@ -155,6 +124,11 @@ def intake_while(work: Any) -> list[float]:
 def p95(values: list[float]) -> float:
     """Return the 95th percentile."""
     return quantiles(values, n=20)[-1]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
