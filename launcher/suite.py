@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ STEP_LIMIT_S: Final = 600.0
 SHOWN_LINES: Final = 60
 WORKERS: Final = "2"
 BROWSER_TESTS: Final = "tests/browser"
+IGNORE_PAGES: Final = f"--ignore={BROWSER_TESTS}"
 KEPT: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "COLUMNS"}
     | {"TMPDIR", "NO_COLOR", "CI", "PYTEST_ADDOPTS", "LENS_MARKET_DATA"}
@@ -56,6 +58,7 @@ class Outcome:
     passed: bool | None  # None: skipped
     text: str
     closing: str = ""  # pytest's own last line
+    said: tuple[str, ...] = ()  # what to show of a check that failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +123,16 @@ class Suite:
         with _short_directory() as directory:
             make_private(Places(root=self._where.root, var=directory))
             plain = suite_environment(self._where, directory)
-            for step in static_steps(self._where):
-                if self._is_wanted(step.name):
-                    self._note(self._run_quietly(step, plain))
+            walks_pages = self._is_wanted("pytest") and self._has_browser_tests()
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                steps = [step for step in static_steps(self._where) if self._is_wanted(step.name)]
+                checks = [beside.submit(self._check, step, plain) for step in steps]
+                if walks_pages:  # a browser and a checker leave each other a core
+                    self._on_pages(directory, plain)
+                for check in checks:
+                    self._note(check.result())
             if self._is_wanted("pytest"):
-                self._on_sqlite(directory, plain)
+                self._on_sqlite(directory, plain, *[IGNORE_PAGES] * walks_pages)
                 self._on_postgres(directory, plain)
         return self._close()
 
@@ -141,30 +149,33 @@ class Suite:
 
     def _note(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
+        for line in outcome.said:
+            self._screen.line(f"  {line}")
         writer = {True: self._screen.done, False: self._screen.fail, None: self._screen.warn}
         writer[outcome.passed](outcome.name, outcome.text)
 
-    def _run_quietly(self, step: Step, environment: Mapping[str, str]) -> Outcome:
+    def _check(self, step: Step, environment: Mapping[str, str]) -> Outcome:
         began_s = time.monotonic()
-        self._screen.progress(step.name, "running")
         answer = programs.run(
             step.command, environment=environment, cwd=self._where.root, timeout_s=STEP_LIMIT_S
         )
-        if answer.returncode:
-            for line in answer.stdout.rstrip().splitlines()[-SHOWN_LINES:]:
-                self._screen.line(f"  {line}")
-        return Outcome(step.name, answer.returncode == 0, seconds(time.monotonic() - began_s))
+        passed = answer.returncode == 0
+        said = () if passed else tuple(answer.stdout.rstrip().splitlines()[-SHOWN_LINES:])
+        return Outcome(step.name, passed, seconds(time.monotonic() - began_s), said=said)
 
-    def _on_sqlite(self, directory: Path, plain: Mapping[str, str]) -> None:
-        bundled = redis_server.bundled_binary(self._where.python)
-        redis = bundled or redis_server.find_binary(self._where)
-        database = sqlite_url(directory / "lens.sqlite3")
-        title = f"pytest on SQLite, {redis}"
-        if not self._has_browser_tests():
-            self._run_pytest(title, plain, database, redis)
-            return
-        self._run_pytest(title, plain, database, redis, f"--ignore={BROWSER_TESTS}")
+    def _on_pages(self, directory: Path, plain: Mapping[str, str]) -> None:
+        redis = self._bundled_redis()
+        database = sqlite_url(directory / "pages.sqlite3")
         self._run_pytest(f"pytest on pages, {redis}", plain, database, redis, BROWSER_TESTS, "-n0")
+
+    def _on_sqlite(self, directory: Path, plain: Mapping[str, str], *options: str) -> None:
+        redis = self._bundled_redis()
+        database = sqlite_url(directory / "lens.sqlite3")
+        self._run_pytest(f"pytest on SQLite, {redis}", plain, database, redis, *options)
+
+    def _bundled_redis(self) -> RedisBinary:
+        bundled = redis_server.bundled_binary(self._where.python)
+        return bundled or redis_server.find_binary(self._where)
 
     def _has_browser_tests(self) -> bool:
         """Say whether pages are walked apart: the browser's own event loop stands in the way.

@@ -118,7 +118,7 @@ def test_pages_are_walked_in_a_run_of_their_own(tested: Desk) -> None:
     answer = tested.call("test", "--fast", "--only", "pytest")
 
     assert answer.returncode == 0, answer.stdout
-    others, walked = answer.stdout.rstrip().splitlines()[-2:]
+    walked, others = answer.stdout.rstrip().splitlines()[-2:]
     assert "1 passed" in others
     assert "2 passed" in walked
 
