@@ -97,17 +97,16 @@ def learn_anew(*, scope: str, now: datetime) -> bool:
     lessons = experience.before(now)
     if not lessons:
         return False
+    maps = fit_maps(lessons)
+    models = sorted({lesson.model for lesson in lessons} - {JURY})
+    found = fit_weights(lessons, models=models)
     with transaction.atomic():
         versions: dict[Key, int] = defaultdict(int)
         for row in CalibrationMap.objects.select_for_update().filter(scope=scope):
             key = (row.model, row.prompt_version, row.source)
             versions[key] = max(versions[key], row.version)
-        maps = fit_maps(lessons)
         _store_maps(maps, scope=scope, versions=versions, until=now, now=now)
-        models = sorted({lesson.model for lesson in lessons} - {JURY})
-        weights = _store_weights(
-            fit_weights(lessons, models=models), scope=scope, until=now, now=now
-        )
+        weights = _store_weights(found, scope=scope, until=now, now=now)
         decisions.install(
             scope=scope,
             maps=[_learnt(row) for row in queries.list_active_maps(scope=scope)],

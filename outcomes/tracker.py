@@ -72,14 +72,22 @@ class Tracker:
         self._database = database
         self._replay = replay
         self._slots = asyncio.Semaphore(settings.TRACK_CONCURRENCY)
+        self._caught_up: dict[tuple[str, str, int], int] = {}
 
     async def look(self, *, now: datetime) -> Look:
-        """Follow every open question as far as candles go, and score what has ended."""
+        """Follow every open question as far as candles go.
+
+        A market on which nothing was behind is looked at again when its next candle has closed.
+        """
         await self._set_levels(now=now)
         needs = await self._database.run(
             queries.list_needs, now=now, replay_id=self._replay and self._replay.id
         )
-        found = await asyncio.gather(*(self._follow(need, now=now) for need in needs))
+        due = [need for need in needs if self._caught_up.get(_key(need)) != _bars_by(need, now)]
+        found = await asyncio.gather(*(self._follow(need, now=now) for need in due))
+        for need, look in zip(due, found, strict=True):
+            if not (look.behind or look.faults):
+                self._caught_up[_key(need)] = _bars_by(need, now)
         return sum(found, Look())
 
     async def score(self, *, now: datetime) -> int:
@@ -209,6 +217,15 @@ class Tracker:
         await self._database.run(
             services.set_missing_levels, question=question, bars=bars, fault=fault, now=now
         )
+
+
+def _key(need: Need) -> tuple[str, str, int]:
+    return need.market, need.symbol, need.candle_s
+
+
+def _bars_by(need: Need, now: datetime) -> int:
+    """Return how many candles of such a length have closed by a moment, since 1970."""
+    return int(now.timestamp()) // need.candle_s
 
 
 def _until(need: Need, *, since: datetime, now: datetime) -> datetime:
