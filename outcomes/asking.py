@@ -60,6 +60,8 @@ def ask_about_decision(
     """Fix the question of one decision, with the entry and the stop of its own plan."""
     terms = decisions.get_terms(signal=signal, enrichment=enrichment)
     row = _of_signal(signal, enrichment, terms, now=now)
+    if not _is_past(signal):
+        row.opens_at = max(row.opens_at, now)  # nothing of what it is judged by is known before it
     row.model, row.revision = decision.model, decision.revision
     row.decision_id, row.decision = decision.id, decision.decision
     row.prompt_version = decision.model_meta.get("prompt_version") or ""
@@ -117,7 +119,6 @@ def _of_signal(
     signal: Signal, enrichment: Enrichment | None, terms: Terms | None, *, now: datetime
 ) -> Question:
     market, simulated = _market_of(signal, enrichment)
-    is_past = signal.origin == Origin.REPLAY or settings.PROVIDER_PRIMARY == "recorded"
     house = decisions.house_rules()
     row = Question(
         id=question_id(event_id=signal.event_id, run=signal.run, model=SIGNAL, revision=0),
@@ -133,7 +134,7 @@ def _of_signal(
         replay_id=signal.replay_id,
         candle_s=_candle_s(signal),
         asked_at=now,
-        opens_at=signal.ts_utc if is_past else max(signal.ts_utc, _known_at(signal, enrichment)),
+        opens_at=_opens_at(signal, enrichment),
         entry_rule=EntryRule.TOUCH,
         entry_price=signal.entry_price,
         entry_within_s=house.fill_within_s,
@@ -155,9 +156,16 @@ def _of_signal(
     return row
 
 
-def _known_at(signal: Signal, enrichment: Enrichment | None) -> datetime:
-    """Return when the house first knew what the market was like around a live signal."""
-    return signal.received_at if enrichment is None else enrichment.as_of
+def _opens_at(signal: Signal, enrichment: Enrichment | None) -> datetime:
+    """Return from when on the market answers: not before the house knew what it was like."""
+    if _is_past(signal):
+        return signal.ts_utc
+    return max(signal.ts_utc, signal.received_at if enrichment is None else enrichment.as_of)
+
+
+def _is_past(signal: Signal) -> bool:
+    """Say whether a signal is judged as of its own time, from a recording."""
+    return signal.origin == Origin.REPLAY or settings.PROVIDER_PRIMARY == "recorded"
 
 
 def _enter(row: Question, terms: Terms, *, decision: Decision, mid: float) -> None:

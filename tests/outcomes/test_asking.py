@@ -97,6 +97,7 @@ def test_a_decision_is_asked_about_by_its_own_plan(signal: Signal) -> None:
     assert question.stop_price == Decimal(42_010 - 800)
     assert (question.basis, question.decision) == ("PLAN", "FOLLOW_ENTER")
     assert Outcome.objects.filter(question=question, status="OPEN").exists()
+    assert question.opens_at == LATER  # not before the decision itself was made
 
 
 def test_a_transaction_that_fails_leaves_no_question(signal: Signal) -> None:
