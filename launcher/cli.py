@@ -22,7 +22,9 @@ STORED: Final = (
     "backup",
     "outcomes",
     "report",
-    "bias-audit",
+    "experiments",
+    "golden",
+    "alerts",
 )  # verbs about what the database holds
 FORWARDED: Final = (
     *("manage", "demo", "replay", "reevaluate", "bias-audit", "models", "fake-llm", "apikey"),
@@ -115,6 +117,9 @@ def _add_forwarded(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "fake-llm": "scripted vendors of language models, for trials without keys",
         "audit": "the audit trail: verify, export",
         "outcomes": "follow and score a replay, show how models stand",
+        "experiments": "challengers in the shadow: list, start, promote, stop",
+        "golden": "signals that every model judges daily: list, add, drop, accept",
+        "alerts": "what about the models needs a look: list, acknowledge",
         "report": "how models and sources stand: a table, and one HTML page",
         "purge": "remove what is past its time",
         "backup": "write everything that is stored into one file",
