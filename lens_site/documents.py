@@ -36,7 +36,7 @@ DOCUMENTS = (
 )
 REGION = re.compile(r"(?ms)^(?P<top>[^\n]*\bbegin: (?P<name>\w+)[^\n]*\n).*?^(?=[^\n]*\bend: \w+)")
 EVALUATORS = "evaluation.evaluators"
-ANY_ID = str(UUID(int=0))
+ANY_ID, ANY_NUMBER = str(UUID(int=0)), "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +222,10 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "Models that judge, divided by commas; unset: the quantitative ones, and each whose"
             " `MODEL_<NAME>_API_KEY` is set.",
             "ensemble,rules",
+        ),
+        "SHADOW_MODELS": D(
+            "Models that only judge in the shadow of an experiment and the golden signals, divided"
+            " by commas; none of them decides."
         ),
         "ENSEMBLE_PROFILE": D("Thresholds of the ensemble: `published` or `adaptive`."),
         "ENSEMBLE_TIMEFRAME": D("Timeframe that the ensemble looks at."),
@@ -499,7 +503,7 @@ def _schema() -> Any:
 
 
 def _scope_of(path: str, *, method: str) -> str:
-    view = resolve(re.sub(r"\{\w+\}", ANY_ID, path)).func
+    view = resolve(re.sub(r"\{\w+\}", ANY_ID, path.replace("{alert_id}", ANY_NUMBER))).func
     request = HttpRequest()
     request.method = method
     guarded = view.view_class(request=request)  # type: ignore[attr-defined]

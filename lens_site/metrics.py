@@ -37,6 +37,8 @@ from lens_site import metering
 from lens_site.errors import not_found, plain_problem
 from markets import queries as markets
 from markets.types import CircuitPhase
+from outcomes import queries as outcomes
+from outcomes.types import ALERT_KINDS
 from pipeline import metrics as meters
 from pipeline import queries as pipeline
 from pipeline import queue
@@ -141,6 +143,10 @@ CATALOGUE: Mapping[str, Described] = {
         "Spent and reserved since midnight UTC; `*` is all models.", "model"
     ),
     "lens_model_budget_usd_per_day": _gauge("The day's limit for all models; absent: none."),
+    "lens_model_alerts_open": _gauge(
+        "Open alerts about models that nobody has acknowledged: drift, bias, a decided experiment.",
+        "kind",
+    ),
     "lens_provider_circuit_open": _gauge("1 while a provider is not asked.", "provider"),
     "lens_redis_up": _gauge("1 while Redis answers."),
     "lens_database_clock_offset_seconds": _gauge("This clock minus the database's."),
@@ -354,6 +360,12 @@ def _models(now: datetime) -> Found:
         yield "lens_model_budget_usd_per_day", [({}, float(limit))]
 
 
+def _alerts(now: datetime) -> Found:
+    del now
+    counts = dict.fromkeys(ALERT_KINDS, 0) | outcomes.count_alerts()
+    yield "lens_model_alerts_open", [({"kind": kind.lower()}, n) for kind, n in counts.items()]
+
+
 def _market(now: datetime) -> Found:
     del now
     yield (
@@ -372,6 +384,7 @@ READERS: tuple[Callable[[datetime], Found], ...] = (
     _programs,
     _trail,
     _models,
+    _alerts,
     _market,
 )
 

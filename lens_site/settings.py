@@ -355,10 +355,12 @@ STALE_CTX_S = env.integer("STALE_CTX_S", 60)
 STALE_CANDLE_MULTIPLIER = env.number("STALE_CANDLE_MULTIPLIER", 2)
 for _field, _default in wiring.MODEL_SETTINGS.items():
     env.declare(f"MODEL_<NAME>_{_field}", _default)
+_SHADOWS = tuple(dict.fromkeys(env.words("SHADOW_MODELS")))
 AI_MODELS = tuple(dict.fromkeys(env.words("AI_MODELS"))) or (
     *wiring.BUILT_IN_MODELS,
-    *env.members("MODEL_<NAME>_API_KEY"),
+    *(name for name in env.members("MODEL_<NAME>_API_KEY") if name not in _SHADOWS),
 )
+SHADOW_MODELS = tuple(name for name in _SHADOWS if name not in AI_MODELS)
 KNOWN_MODELS = wiring.KNOWN_MODELS
 ENSEMBLE_PROFILE = env.text("ENSEMBLE_PROFILE", "adaptive")
 ENSEMBLE_TIMEFRAME = env.text("ENSEMBLE_TIMEFRAME", "1h")
@@ -369,7 +371,7 @@ SIGNAL_SCORE_THRESHOLD = env.number("SIGNAL_SCORE_THRESHOLD", 0.60)
 PRIMARY_TIMEFRAME = env.text("PRIMARY_TIMEFRAME", "5m")
 PREPARED_ANSWERS = env.text("PREPARED_ANSWERS")
 EVALUATORS = wiring.evaluators(
-    names=AI_MODELS,
+    names=(*AI_MODELS, *SHADOW_MODELS),
     ensemble={
         "profile": ENSEMBLE_PROFILE,
         "min_confidence": AI_MIN_CONFIDENCE,
@@ -385,7 +387,7 @@ EVALUATORS = wiring.evaluators(
             field: env.member(f"MODEL_<NAME>_{field}", name, default)
             for field, default in wiring.MODEL_SETTINGS.items()
         }
-        for name in AI_MODELS
+        for name in (*AI_MODELS, *SHADOW_MODELS)
         if name not in wiring.QUANTITATIVE
     },
     local_hosts=LOCAL_MODEL_HOSTS,

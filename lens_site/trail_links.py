@@ -12,6 +12,7 @@ from django.urls import reverse
 from decisions.models import Decision
 from enrichment.models import Enrichment
 from evaluation.models import Attempt, Evaluation
+from outcomes.models import Outcome, Question
 from pipeline.models import AuditEvent, DeadLetter, StageRun
 from signals.models import Signal
 from signals.queries import get_signal
@@ -34,7 +35,9 @@ def event_of(row: Any) -> UUID | None:
         row = row.evaluation
     if isinstance(row, Evaluation):
         row = row.signal
-    if isinstance(row, Signal | Decision | Enrichment):
+    if isinstance(row, Outcome):
+        row = row.question
+    if isinstance(row, Signal | Decision | Enrichment | Question):
         return row.event_id
     if isinstance(row, StageRun | DeadLetter | AuditEvent):
         return row.trace
@@ -54,6 +57,7 @@ def list_links(event_id: UUID, *, user: Any) -> list[Link]:
         ("Evaluations", Evaluation, {"signal": signal}),
         ("Attempts", Attempt, {"evaluation__signal": signal}),
         ("Decisions", Decision, {"event_id": event_id}),
+        ("Outcomes", Outcome, {"question__event_id": event_id}),
         ("Stage runs", StageRun, {"trace": event_id}),
         ("Dead letters", DeadLetter, {"trace": event_id}),
         ("Trail", AuditEvent, {"trace": event_id}),

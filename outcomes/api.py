@@ -12,8 +12,10 @@ from rest_framework.views import APIView
 
 from access.auth import scope
 from access.types import Scope
+from decisions.types import JURY
 from outcomes import exporting, queries
 from outcomes.serializers import (
+    CoverageAnswer,
     ExportQuery,
     OutcomePage,
     OutcomeQuery,
@@ -24,13 +26,12 @@ from outcomes.serializers import (
     SourcesQuery,
     WindowQuery,
     bin_json,
+    coverage_json,
     outcome_json,
     scoreboard_json,
 )
 from pipeline.parsing import parse_query
 from pipeline.types import FieldError, InvalidRequest
-
-PARQUET = "application/vnd.apache.parquet"
 
 
 class OutcomesView(APIView):
@@ -114,6 +115,27 @@ class ReliabilityView(APIView):
         return Response({"model": query.model, "bins": [bin_json(each) for each in bins]})
 
 
+class CoverageView(APIView):
+    """``/scores/coverage``: how choosy to be."""
+
+    permission_classes = [scope(Scope.DECISIONS_READ)]
+
+    @extend_schema(
+        operation_id="get_risk_coverage",
+        tags=["outcomes"],
+        summary="Show what following only from a probability on would have earned",
+        description="Of one model, the jury if none is named, over the newest signals that a"
+        " subscriber with these filters would have been sent.",
+        parameters=[WindowQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
+        responses=CoverageAnswer,
+    )
+    def get(self, request: Request) -> Response:
+        query = parse_query(WindowQuery, request.query_params)
+        model = query.model or JURY
+        found = queries.get_risk_coverage(_wanted(query), model=model)
+        return Response(coverage_json(found, model=model))
+
+
 class SourcesView(APIView):
     """``/scores/sources``: what sources are worth."""
 
@@ -144,7 +166,7 @@ class ExportView(APIView):
         parameters=[ExportQuery],  # type: ignore[list-item]  # pydantic: unknown to the stubs
         responses={
             (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, "one line a decision"),
-            (200, PARQUET): OpenApiResponse(OpenApiTypes.BINARY, "the same as columns"),
+            (200, exporting.PARQUET): OpenApiResponse(OpenApiTypes.BINARY, "the same as columns"),
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
@@ -152,10 +174,10 @@ class ExportView(APIView):
         name = f'attachment; filename="scores.{query.file}"'
         if query.file == "parquet":
             body = exporting.as_parquet(_wanted(query))
-            return HttpResponse(body, PARQUET, headers={"Content-Disposition": name})
+            return HttpResponse(body, exporting.PARQUET, headers={"Content-Disposition": name})
         return StreamingHttpResponse(
             exporting.as_csv(_wanted(query)),
-            content_type="text/csv; charset=utf-8",
+            content_type=exporting.CSV,
             headers={"Content-Disposition": name},
         )
 

@@ -18,10 +18,9 @@ from evaluation.models import Evaluation
 from evaluation.types import EvaluationStatus
 from outcomes import alerting, queries
 from outcomes.models import BiasAudit
-from outcomes.types import AuditStatus
+from outcomes.types import BIAS, AuditStatus
 from pipeline.types import InvalidRequest
 
-KIND = "BIAS"
 VARIATIONS = ("", "mirror", "shuffle", "paraphrase")
 FLIPS_MAX_SHARE = 0.20  # of the cases that may turn round although nothing about them changed
 SKEW_MAX = 0.20  # between the shares of longs and of shorts followed, over cases and mirrors
@@ -142,6 +141,6 @@ def _alert(audit: BiasAudit, *, now: datetime) -> None:
     if None not in skew.values() and abs(skew["long"] - skew["short"]) > SKEW_MAX:
         found.append(f"follows {skew['long']:.0%} of longs and {skew['short']:.0%} of shorts")
     if found:
-        alerting.open_alert(kind=KIND, subject=audit.model, message="; ".join(found), now=now)
+        alerting.open_alert(kind=BIAS, subject=audit.model, message="; ".join(found), now=now)
     else:
-        alerting.close_alerts(kind=KIND, subject=audit.model, actor="audit", now=now)
+        alerting.close_alerts(kind=BIAS, subject=audit.model, actor="audit", now=now)

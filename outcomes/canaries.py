@@ -10,28 +10,83 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from decisions.types import follow_probability
 from evaluation import services as evaluation
 from evaluation.models import Evaluation
 from evaluation.types import EvaluationStatus
 from outcomes import alerting, queries
 from outcomes.models import Canary, GoldenSignal
-from outcomes.types import CanaryStatus
+from outcomes.types import CANARY, CanaryStatus
+from pipeline import services as pipeline
+from pipeline.types import InvalidRequest, NotFound
 from signals.models import Signal
 
-KIND = "CANARY"
 ACTOR = "canary"
 FLIPS_MAX_SHARE = 0.10  # of the golden signals that may turn round from one day to the next
+GOLDEN_MAX = 50  # each is judged daily by every model, which may cost money
 SHIFT_MAX = 0.05  # how far the mean probability may move
 DIGITS = 6
 
 
 def add_golden(*, event_id: UUID, note: str, actor: str, now: datetime) -> GoldenSignal:
-    """Make a stored signal one of those that every model judges daily."""
-    row, _ = GoldenSignal.objects.get_or_create(
-        event_id=event_id, defaults={"note": note, "created_at": now, "created_by": actor}
-    )
+    """Make a stored signal one of those that every model judges daily; no purge takes it.
+
+    :raises InvalidRequest: if it has no frozen facts to be judged by, or there are enough.
+    """
+    if not queries.is_judged(event_id=event_id):
+        raise InvalidRequest(f"signal {event_id} is not here, or has no frozen facts to judge")
+    with transaction.atomic():
+        if GoldenSignal.objects.count() >= GOLDEN_MAX:
+            raise InvalidRequest(f"there are {GOLDEN_MAX} golden signals already; drop one first")
+        row, is_new = GoldenSignal.objects.get_or_create(
+            event_id=event_id, defaults={"note": note, "created_at": now, "created_by": actor}
+        )
+        if is_new:
+            _tell("GOLDEN_ADDED", f"signal:{event_id}", actor=actor, now=now, note=note)
     return row
+
+
+def drop_golden(*, event_id: UUID, actor: str, now: datetime) -> None:
+    """Take a signal out of those that are judged daily.
+
+    :raises NotFound: if it is none of them.
+    """
+    with transaction.atomic():
+        if not GoldenSignal.objects.filter(event_id=event_id).delete()[0]:
+            raise NotFound(f"{event_id} is no golden signal")
+        _tell("GOLDEN_DROPPED", f"signal:{event_id}", actor=actor, now=now)
+
+
+def accept_canary(*, model: str, actor: str, why: str, now: datetime) -> Canary:
+    """Take what a model says since it drifted for its new custom: later days are held to that.
+
+    :raises InvalidRequest: if nothing is said.
+    :raises NotFound: if the model's last judged day is no drift.
+    """
+    said = alerting.said_why(why)
+    with transaction.atomic():
+        row = queries.latest_canary(model=model)
+        if row is None or row.status != CanaryStatus.DRIFTED:
+            raise NotFound(f"{model} has not drifted on the last day that was judged")
+        row.status = CanaryStatus.ACCEPTED
+        row.save(update_fields=["status"])
+        alerting.close_alerts(kind=CANARY, subject=model, actor=actor, now=now)
+        _tell(
+            "CANARY_ACCEPTED",
+            f"model:{model}",
+            actor=actor,
+            now=now,
+            day=str(row.day),
+            drift=row.reason,
+            reason=said,
+        )
+    return row
+
+
+def _tell(verb: str, subject: str, *, actor: str, now: datetime, **details: Any) -> None:
+    pipeline.record_act(actor=actor, verb=verb, object=subject, at=now, **details)
 
 
 def send_canaries(*, now: datetime) -> int:
@@ -73,16 +128,16 @@ def judge_canaries(*, now: datetime) -> int:
 
 def _judge(canary: Canary, rows: list[Evaluation], *, now: datetime) -> None:
     answers = {str(row.signal.event_id): _answer(row) for row in rows if row.verdict}
-    before = queries.latest_steady(model=canary.model, before=canary.day)
+    before = queries.latest_custom(model=canary.model, before=canary.day)
     canary.answers, canary.judged_at = answers, now
     canary.mean_p = _mean(answers, answers)
     canary.model_version = next((row.model_version for row in rows if row.model_version), "")
     _compare(canary, before)
     canary.save()
     if canary.status == CanaryStatus.DRIFTED:
-        alerting.open_alert(kind=KIND, subject=canary.model, message=canary.reason, now=now)
+        alerting.open_alert(kind=CANARY, subject=canary.model, message=canary.reason, now=now)
     elif before is not None:
-        alerting.close_alerts(kind=KIND, subject=canary.model, actor=ACTOR, now=now)
+        alerting.close_alerts(kind=CANARY, subject=canary.model, actor=ACTOR, now=now)
 
 
 def _compare(canary: Canary, before: Canary | None) -> None:
@@ -130,4 +185,4 @@ def _mean(answers: Mapping[str, Mapping[str, Any]], keys: Any) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-__all__ = ["add_golden", "judge_canaries", "send_canaries"]
+__all__ = ["accept_canary", "add_golden", "drop_golden", "judge_canaries", "send_canaries"]

@@ -7,24 +7,27 @@ watched daily and ended at any moment. How many decisions it will take is said b
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
+from math import sqrt
 from typing import Any
 
 from django.db import transaction
 
 from enrichment.models import Enrichment
+from evaluation import queries as evaluations
 from evaluation import services as evaluation
 from outcomes import alerting, queries
 from outcomes.models import Experiment
-from outcomes.types import ExperimentKind, ExperimentStatus
+from outcomes.types import EXPERIMENT, ExperimentKind, ExperimentStatus
 from pipeline import services as pipeline
-from pipeline.types import InvalidRequest
-from quant.confidence_sequences import PairedEvidence, Standing, decisions_needed
+from pipeline.types import FieldError, InvalidRequest
+from quant.confidence_sequences import ALPHA, PairedEvidence, Standing, decisions_needed
+from quant.scores import TOO_FEW
 from signals.models import Signal
 from signals.types import Origin
 
-READY = "EXPERIMENT"
 EXPECTED_GAINS = (0.03, 0.015, 0.008)
 """Mean differences in Brier score for which is told beforehand how long they take to show."""
 
@@ -32,6 +35,7 @@ EXPECTED_APART = 0.2
 """How far two judges' probabilities usually lie apart, as a root mean square."""
 
 SHARES = 100
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class NotProven(InvalidRequest):
@@ -52,14 +56,16 @@ def start_experiment(
 
     With a ``prompt`` (name and version) the challenger is the champion's own model under it.
 
-    :raises InvalidRequest: if the share is not from 1 to 100, or the name is taken.
+    :raises InvalidRequest: naming the field that cannot be: a model that nobody asks, a prompt that
+        is not stored, a share that is not from 1 to 100, a name that is taken.
     """
+    _check(name=name, champion=champion, challenger=challenger, prompt=prompt)
     if not 1 <= share_pct <= SHARES:
-        raise InvalidRequest(f"share_pct must be from 1 to 100, was {share_pct}")
+        raise _wrong("share_pct", f"must be from 1 to 100, was {share_pct}")
     prompt_name, prompt_version = prompt or ("", None)
     with transaction.atomic():
         if queries.get_experiment(name=name) is not None:
-            raise InvalidRequest(f"there is an experiment {name!r} already")
+            raise _wrong("name", f"is taken: there is an experiment {name!r} already")
         rerun = evaluation.open_shadow(
             model=challenger,
             prompt_name=prompt_name,
@@ -77,11 +83,32 @@ def start_experiment(
             rerun_id=rerun.id,
             share_pct=share_pct,
             expected=expectation(),
+            evidence=_shown_by(PairedEvidence(), alpha=ALPHA),
             created_at=now,
             created_by=actor,
         )
         _tell("EXPERIMENT_STARTED", row, actor=actor, now=now, share_pct=share_pct)
     return row
+
+
+def _check(*, name: str, champion: str, challenger: str, prompt: tuple[str, int] | None) -> None:
+    known = evaluation.evaluators()
+    if not NAME.fullmatch(name):
+        raise _wrong("name", "must be 1 to 64 letters, digits, dots, dashes or underscores")
+    for field, model in (("champion", champion), ("challenger", challenger)):
+        if model not in known:
+            names = ", ".join(known)
+            raise _wrong(field, f"must be one of {names}: AI_MODELS and SHADOW_MODELS name them")
+    if prompt is None and champion == challenger:
+        raise _wrong("challenger", "must be another model, or have a prompt of its own")
+    if prompt is not None and champion != challenger:
+        raise _wrong("challenger", "must be the champion itself where a prompt is tried")
+    if prompt is not None and evaluations.get_prompt(name=prompt[0], version=prompt[1]) is None:
+        raise _wrong("prompt", f"must be a stored version; there is no {prompt[0]} v{prompt[1]}")
+
+
+def _wrong(field: str, fault: str) -> InvalidRequest:
+    return InvalidRequest(f"{field} {fault}", (FieldError(field, "invalid", fault),))
 
 
 def expectation(*, apart: float = EXPECTED_APART) -> dict[str, int | None]:
@@ -112,12 +139,17 @@ def weigh_evidence(*, now: datetime) -> None:
         experiment.save(update_fields=["evidence"])
         if evidence["standing"] != Standing.OPEN:
             alerting.open_alert(
-                kind=READY,
+                kind=EXPERIMENT,
                 subject=experiment.name,
-                message=f"{experiment.challenger} is {evidence['standing']} than"
+                message=f"{_tried(experiment)} is proven {evidence['standing'].lower()} than"
                 f" {experiment.champion} after {evidence['n']} decisions",
                 now=now,
             )
+
+
+def _tried(row: Experiment) -> str:
+    prompt = f" under {row.prompt_name} v{row.prompt_version}" if row.prompt_name else ""
+    return f"{row.challenger}{prompt}"
 
 
 def evidence_of(experiment: Experiment) -> dict[str, Any]:
@@ -125,14 +157,33 @@ def evidence_of(experiment: Experiment) -> dict[str, Any]:
     found = PairedEvidence()
     for champion, challenger, won in queries.list_pairs(experiment=experiment):
         found = found.add(champion=champion, challenger=challenger, won=won)
-    low, high = found.interval(alpha=experiment.alpha)
+    return _shown_by(found, alpha=experiment.alpha)
+
+
+def _shown_by(found: PairedEvidence, *, alpha: float) -> dict[str, Any]:
+    low, high = found.interval(alpha=alpha)
     return {
         "n": found.n,
         "mean_gain": found.mean if found.n else None,
         "low": low,
         "high": high,
-        "standing": str(found.standing(alpha=experiment.alpha)),
+        "standing": str(found.standing(alpha=alpha)),
+        "still_needed": _still_needed(found, alpha=alpha),
     }
+
+
+def _still_needed(found: PairedEvidence, *, alpha: float) -> int | None:
+    """Return how many more decisions it will take if the judges go on as they have.
+
+    None where it cannot be told: too few yet, no difference, or never in our lifetime.
+    """
+    if found.standing(alpha=alpha) != Standing.OPEN:
+        return 0
+    if found.n < TOO_FEW or not found.variance:
+        return None
+    apart = sqrt(found.variance / found.n)
+    whole = decisions_needed(gain=found.mean, apart=apart, alpha=alpha)
+    return None if whole is None else max(whole - found.n, 1)
 
 
 def promote_challenger(*, name: str, actor: str, why: str, now: datetime) -> Experiment:
@@ -146,7 +197,7 @@ def promote_challenger(*, name: str, actor: str, why: str, now: datetime) -> Exp
         if evidence["standing"] != Standing.BETTER:
             between = f"{evidence['low']:+.4f} to {evidence['high']:+.4f}"
             raise NotProven(
-                f"{row.challenger} is not proven better than {row.champion}: the gain lies from"
+                f"{_tried(row)} is not proven better than {row.champion}: the gain lies from"
                 f" {between} after {evidence['n']} decisions"
             )
         if row.kind == ExperimentKind.PROMPT and row.prompt_version is not None:
@@ -191,7 +242,7 @@ def _end(
     row.status, row.evidence, row.ended_at = status, dict(evidence), now
     row.ended_by, row.why = actor, why
     row.save()
-    alerting.close_alerts(kind=READY, subject=row.name, actor=actor, now=now)
+    alerting.close_alerts(kind=EXPERIMENT, subject=row.name, actor=actor, now=now)
 
 
 def _tell(verb: str, row: Experiment, *, actor: str, now: datetime, **details: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,8 @@ COLUMNS = (
     *("p_raw", "p", "calibration_version", "base_rate", "won", "net_r", "cost_usd", "latency_ms"),
 )
 PARQUET_ROWS = 50_000
+PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv; charset=utf-8"
 
 
 class ParquetMissing(LensError):
@@ -27,6 +30,11 @@ class ParquetMissing(LensError):
 
     code = "PARQUET_UNAVAILABLE"
     http_status = 501
+
+
+def has_parquet() -> bool:
+    """Say whether the library that writes Parquet is installed."""
+    return find_spec("pyarrow") is not None
 
 
 def as_csv(wanted: queries.Wanted) -> Iterator[str]:

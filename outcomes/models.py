@@ -202,8 +202,9 @@ class ScoreDay(models.Model):
 
     Everything that a scoreboard shows is a quotient of such sums, and a day is the block by which
     its intervals are drawn. The model is empty for the signals themselves. Beside the row of each
-    group stands one of the whole day (``ALL`` in place of what divides it), with ``bins``: how
-    often each probability was stated and how often it came true, by its thousandth.
+    group stand one of the whole day (``ALL`` in place of what divides it) and one by each prompt,
+    source, symbol and regime alone, with ``bins``: how often each probability was stated and how
+    often it came true, by its thousandth.
     """
 
     scope = models.CharField(max_length=SCOPE_CHARS)
@@ -255,7 +256,10 @@ class ScoreDay(models.Model):
         ]
         indexes = [
             models.Index(fields=["scope", "day"], name="score_day_by_day"),
-            models.Index(fields=["scope", "source", "day"], name="score_day_by_source"),
+            models.Index(
+                fields=["scope", "source", "symbol", "regime", "prompt_version", "day"],
+                name="score_day_by_division",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -353,6 +357,12 @@ class Experiment(models.Model):
     ended_by = models.CharField(max_length=100, blank=True, default="")
     why = models.CharField(max_length=200, blank=True, default="")
 
+    class Meta:
+        permissions = [
+            ("experiment", "Can have challengers judge beside, and stop them"),
+            ("promote_challenger", "Can put a proven challenger in force"),
+        ]
+
     def __str__(self) -> str:
         return f"{self.name}: {self.challenger} against {self.champion} ({self.status})"
 
@@ -365,6 +375,11 @@ class GoldenSignal(models.Model):
     created_at = models.DateTimeField()
     created_by = models.CharField(max_length=100)
 
+    class Meta:
+        permissions = [
+            ("choose_golden", "Can choose golden signals, and accept what a model says of them now")
+        ]
+
     def __str__(self) -> str:
         return f"golden {self.event_id}"
 
@@ -374,7 +389,7 @@ class Canary(models.Model):
 
     day = models.DateField()
     model = models.CharField(max_length=64)
-    status = models.CharField(max_length=7, choices=CanaryStatus, default=CanaryStatus.ASKED)
+    status = models.CharField(max_length=8, choices=CanaryStatus, default=CanaryStatus.ASKED)
     rerun_id = models.UUIDField()
     model_version = models.CharField(max_length=128, blank=True, default="")
     version_before = models.CharField(max_length=128, blank=True, default="")
@@ -414,7 +429,11 @@ class BiasAudit(models.Model):
 
 
 class Alert(models.Model):
-    """Something about the models that an operator should look at; one open row a matter."""
+    """Something about the models that an operator should look at; one open row a matter.
+
+    It closes when the matter is over. Until then somebody may acknowledge it: it stays in the list
+    and calls nobody any more.
+    """
 
     kind = models.CharField(max_length=32)
     subject = models.CharField(max_length=128)
@@ -422,8 +441,12 @@ class Alert(models.Model):
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
     closed_by = models.CharField(max_length=100, blank=True, default="")
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=100, blank=True, default="")
+    why = models.CharField(max_length=200, blank=True, default="")
 
     class Meta:
+        permissions = [("acknowledge_alert", "Can acknowledge alerts")]
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "subject"],

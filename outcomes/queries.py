@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Sum
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    FloatField,
+    Max,
+    Min,
+    OuterRef,
+    Q,
+    QuerySet,
+    Sum,
+    TextField,
+)
+from django.db.models.functions import Cast
 
 from decisions.types import JURY, REPLAY
 from enrichment.models import Enrichment
@@ -31,9 +45,11 @@ from outcomes.models import (
     ScoreDay,
     WeightSet,
 )
+from outcomes.remembering import Remembered
 from outcomes.sourcing import EndedSignal, SourceCard, card_of
 from outcomes.standing import (
     COLUMNS,
+    SEED,
     Standing,
     Verdict,
     baselines,
@@ -41,9 +57,17 @@ from outcomes.standing import (
     mean_by_day,
     standing_of,
 )
-from outcomes.types import ALL, DIVIDING, SIGNAL, CanaryStatus, ExperimentStatus, OutcomeStatus
+from outcomes.types import (
+    ALL,
+    DIVIDING,
+    SIGNAL,
+    WHOLE_DAY,
+    CanaryStatus,
+    ExperimentStatus,
+    OutcomeStatus,
+)
 from pipeline.types import Batch
-from quant.gates import break_even
+from quant.gates import RiskCoverage, break_even, risk_coverage
 from quant.pooling import leave_one_out
 from quant.scores import Bin, Counts, reliability_of
 from quant.types import Array
@@ -278,6 +302,8 @@ Place = tuple[datetime, UUID]
 
 OPENING = "OPEN_SIGNAL"
 CARDS_OVER = 5_000  # of the newest ended signals, what sources have been worth
+CURVE_OVER = 5_000  # of the newest signals, how choosy to be
+PACE_OVER_DAYS = 14
 NOT_BY_DAY = ("model", "prompt_version", "source", "symbol", "regime")
 
 
@@ -290,12 +316,17 @@ def get_scoreboard(
     until: date | None = None,
     filters: Mapping[str, str] | None = None,
 ) -> Scoreboard:
-    """Return the scoreboard of a scope; ``by`` and ``filters`` name columns of ``NOT_BY_DAY``.
+    """Return how models stand in a window, and judges that know nothing beside them.
 
-    The days count by when signals were asked about, ``until`` not included. The signals
-    themselves, judged by their source's base rate, are what the baselines are made of.
+    Lines are divided by ``by``; the signals themselves, judged by their source's base rate, are
+    what the baselines are made of.
     """
     chosen = wanted(scope=scope, event_type=event_type, since=since, until=until, filters=filters)
+    found: Scoreboard = _remembered(chosen, "board", *by, make=lambda: _board(chosen, by=by))
+    return found
+
+
+def _board(chosen: Wanted, *, by: Sequence[str]) -> Scoreboard:
     groups, stated = _sums_by_day(chosen, by=by)
     own = [key for key in groups if _named(by, key).get("model") == SIGNAL]
     standings = [
@@ -304,12 +335,26 @@ def get_scoreboard(
         if key not in own
     ]
     return Scoreboard(
-        scope=scope,
-        event_type=event_type,
+        scope=str(chosen["scope"]),
+        event_type=str(chosen["event_type"]),
         standings=standings,
         baselines=baselines(groups[own[0]]) if len(own) == 1 else [],
         verdict=_verdict(standings, chosen) if tuple(by) == ("model",) else None,
     )
+
+
+BOARDS = Remembered(most=128)
+"""What was answered of late; a page that nothing has happened to since costs one short query."""
+
+
+def _remembered(chosen: Wanted, *question: str, make: Callable[[], Any]) -> Any:
+    """Return the answer to a question about scores, anew once anything has been scored."""
+    scope = str(chosen["scope"])
+    whole = ScoreDay.objects.filter(scope=scope, **WHOLE_DAY)
+    sums = whole.aggregate(asked=Sum("asked"), plans=Sum("plans"), newest=Max("id"))
+    weights = WeightSet.objects.filter(scope=scope, is_active=True).values_list("id", flat=True)
+    version = (*sums.values(), weights.first())
+    return BOARDS.get((question, *sorted(chosen.items())), version=version, make=make)
 
 
 def wanted(
@@ -333,12 +378,46 @@ def wanted(
 def get_reliability(wanted: Wanted, *, model: str) -> list[Bin]:
     """Return how often one model's probabilities came true, from low to high."""
     chosen = {**wanted, "model": model}
-    if DIVIDING & chosen.keys():
-        stated = _stated(chosen, by=("model",))
-    else:
-        stated = _stated_of_days(ScoreDay.objects.filter(**chosen, source=ALL))
-    counts = stated.get((model,))
+    counts = _stated(chosen, by=("model",)).get((model,))
     return [] if counts is None else reliability_of(counts)
+
+
+def get_risk_coverage(wanted: Wanted, *, model: str) -> RiskCoverage:
+    """Return what following one model only from a probability on would have earned, newest first.
+
+    Every signal counts by its own question, whatever was advised; ``CURVE_OVER`` of them at most.
+    """
+    found: RiskCoverage = _remembered(
+        wanted, "curve", model, make=lambda: _curve({**wanted, "model": model})
+    )
+    return found
+
+
+def _curve(chosen: Wanted) -> RiskCoverage:
+    rows = Score.objects.filter(**chosen, p__isnull=False)
+    newest = rows.order_by("-day", "-id").values_list("p", "net_r", "day")[:CURVE_OVER]
+    told = [(p, net_r, day.toordinal()) for p, net_r, day in newest]
+    return risk_coverage(
+        np.array([p for p, _, _ in told], dtype=np.float64),
+        np.array([net_r for _, net_r, _ in told], dtype=np.float64),
+        days=np.array([day for _, _, day in told], dtype=np.int64),
+        rng=np.random.default_rng(SEED),
+    )
+
+
+def count_ended_a_day(*, scope: str, until: date) -> float | None:
+    """Return how many signals a day have ended of late, None where none has."""
+    since = until - timedelta(days=PACE_OVER_DAYS)
+    rows = ScoreDay.objects.filter(
+        scope=scope,
+        model=SIGNAL,
+        variant="",
+        event_type=OPENING,
+        day__gte=since,
+        **WHOLE_DAY,
+    )
+    found = rows.aggregate(n=Sum("asked"), first=Min("day"))
+    return found["n"] / max((until - found["first"]).days, 1) if found["n"] else None
 
 
 def iterate_scores(wanted: Wanted, *, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
@@ -421,45 +500,76 @@ def read_place(cursor: str) -> Place:
 
 
 def _sums_by_day(
-    wanted: Mapping[str, Any], *, by: Sequence[str]
+    wanted: Wanted, *, by: Sequence[str]
 ) -> tuple[dict[tuple[str, ...], Array], dict[tuple[str, ...], Counts]]:
-    """Return (days, columns) sums of each group, and the probabilities it stated.
-
-    Whole days are read where nothing divides them: a few rows however many decisions there are.
-    """
-    is_whole = tuple(by) == ("model",) and not DIVIDING & wanted.keys()
-    rows = ScoreDay.objects.filter(**wanted)
-    rows = rows.filter(source=ALL) if is_whole else rows.exclude(source=ALL)
-    sums = {f"sum_{name}": Sum(name) for name in COLUMNS}
-    found: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
-    for row in rows.values_list(*by, "day").annotate(**sums).order_by(*by, "day"):
-        found[row[: len(by)]].append([float(value or 0) for value in row[len(by) + 1 :]])
+    """Return (days, columns) sums of each group, and the probabilities it stated."""
+    rows, columns = _rows_of_days(wanted, by=by), [*by, "day"]
+    money = Cast("cost_usd", FloatField())
+    if _is_summed(wanted, by=by):
+        shown = [money if name == "cost_usd" else F(name) for name in COLUMNS]
+        listed = rows.values_list(*columns, *shown)
+    else:
+        sums = {f"sum_{name}": Sum(money if name == "cost_usd" else name) for name in COLUMNS}
+        listed = rows.values_list(*columns).annotate(**sums)
+    found: dict[tuple[str, ...], list[tuple[float, ...]]] = defaultdict(list)
+    for row in listed.order_by(*columns):
+        found[row[: len(by)]].append(row[len(columns) :])
     groups = {key: np.array(days, dtype=np.float64) for key, days in found.items()}
-    return groups, _stated_of_days(rows) if is_whole else _stated(wanted, by=by)
+    return groups, _stated(wanted, by=by)
 
 
-def _stated_of_days(rows: QuerySet[ScoreDay]) -> dict[tuple[str, ...], Counts]:
-    """Return how often each model stated each probability, from the bins of whole days."""
-    found: dict[tuple[str, ...], list[tuple[int, int, int]]] = defaultdict(list)
-    for model, bins in rows.exclude(model=SIGNAL).values_list("model", "bins"):
-        found[model,] += [(int(step), n, wins) for step, (n, wins) in bins.items()]
-    return {key: Counts.of(*_columns(told)) for key, told in found.items() if told}
+def _is_summed(wanted: Wanted, *, by: Sequence[str]) -> bool:
+    """Say whether the days are summed already: where one thing at most divides them."""
+    return len(DIVIDING & {*by, *wanted}) <= 1
 
 
-def _stated(wanted: Mapping[str, Any], *, by: Sequence[str]) -> dict[tuple[str, ...], Counts]:
+def _rows_of_days(wanted: Wanted, *, by: Sequence[str]) -> QuerySet[ScoreDay]:
+    """Return the fewest daily sums that hold an answer, however many decisions there are."""
+    divided = DIVIDING & {*by, *wanted}
+    rows = ScoreDay.objects.filter(**wanted)
+    if _is_summed(wanted, by=by):
+        rows = rows.filter(**dict.fromkeys(DIVIDING - divided, ALL))
+    else:
+        divided = DIVIDING
+    for name in sorted(divided):
+        rows = rows.exclude(**{name: ALL})
+    return rows
+
+
+def _stated(wanted: Wanted, *, by: Sequence[str]) -> dict[tuple[str, ...], Counts]:
     """Return how often each group stated each probability, and how often it came true."""
+    if not _is_summed(wanted, by=by):
+        return _stated_in_scores(wanted, by=by)
+    rows = _rows_of_days(wanted, by=by).exclude(model=SIGNAL)
+    found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for *group, bins in rows.values_list(*by, Cast("bins", TextField())):
+        found[tuple(group)].append(bins)
+    counted = {key: _numbers(texts) for key, texts in found.items()}
+    return {key: Counts.of(*told) for key, told in counted.items() if told.size}
+
+
+EMPTY = "{}"
+COMMAS = bytes.maketrans(b":", b",")
+
+
+def _numbers(bins: Sequence[str]) -> Array:
+    """Return step, how often and how often true, (3, n), from the JSON of many days' bins.
+
+    Read as one flat list: a year of days holds more than a million numbers.
+    """
+    text = ",".join(each for each in bins if each != EMPTY).encode()
+    numbers = json.loads(b"[" + text.translate(COMMAS, b'{}[]"') + b"]")
+    return np.array(numbers, dtype=np.float64).reshape(-1, 3).T
+
+
+def _stated_in_scores(wanted: Wanted, *, by: Sequence[str]) -> dict[tuple[str, ...], Counts]:
     rows = Score.objects.filter(**wanted, bin__isnull=False).values_list(*by, "bin")
     found: dict[tuple[str, ...], list[tuple[int, int, int]]] = defaultdict(list)
     counted = rows.annotate(told=Count("id"), wins=Count("id", filter=Q(won=True)))
     for row in counted.order_by():
         *group, step, n, wins = row
         found[tuple(group)].append((step, n, wins))
-    return {key: Counts.of(*_columns(told)) for key, told in found.items()}
-
-
-def _columns(told: Sequence[tuple[int, int, int]]) -> tuple[Array, Array, Array]:
-    steps, n, wins = np.array(told, dtype=np.float64).T
-    return steps, n, wins
+    return {key: Counts.of(*np.array(told, dtype=np.float64).T) for key, told in found.items()}
 
 
 def _named(by: Sequence[str], key: tuple[str, ...]) -> dict[str, str]:
@@ -470,29 +580,39 @@ PAIRED_OVER = 2_000  # of the newest signals, where each model is held beside ea
 
 
 def list_paired(
-    wanted: Mapping[str, Any],
+    wanted: Wanted,
 ) -> tuple[list[str], Array, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Return models, their probabilities (signals, models), what won, and the day of each."""
     newest = Score.objects.filter(**wanted, model=SIGNAL).order_by("-day", "-id")
     signals = {
-        (event_id, run): (place, won, day.toordinal())
+        (event_id, run): (place, won, day)
         for place, (event_id, run, won, day) in enumerate(
             newest.values_list("event_id", "run", "won", "day")[:PAIRED_OVER]
         )
     }
-    rows = Score.objects.filter(
-        event_id__in={event_id for event_id, _ in signals}, variant="", p__isnull=False
-    )
-    told = list(rows.exclude(model=SIGNAL).values_list("event_id", "run", "model", "p"))
-    models = sorted({model for _, _, model, _ in told})
+    days = [day for _, _, day in signals.values()]
+    models = _list_models(wanted) if days else []
     places = {model: place for place, model in enumerate(models)}
     p = np.full((len(signals), len(models)), np.nan)
-    for event_id, run, model, stated in told:
-        if (event_id, run) in signals:
-            p[signals[event_id, run][0], places[model]] = stated
+    if days:
+        rows = Score.objects.filter(
+            **{**wanted, "day__gte": days[-1], "model__in": models}, p__isnull=False
+        )
+        for event_id, run, model, stated in rows.values_list("event_id", "run", "model", "p"):
+            if (event_id, run) in signals:
+                p[signals[event_id, run][0], places[model]] = stated
     won = np.array([each[1] for each in signals.values()], dtype=np.bool_)
-    days = np.array([each[2] for each in signals.values()], dtype=np.int64)
-    return models, p, won, days
+    return models, p, won, np.array([day.toordinal() for day in days], dtype=np.int64)
+
+
+def _list_models(wanted: Wanted) -> list[str]:
+    rows = ScoreDay.objects.filter(
+        scope=wanted["scope"],
+        variant="",
+        event_type=wanted["event_type"],
+        **WHOLE_DAY,
+    )
+    return sorted(rows.exclude(model=SIGNAL).values_list("model", flat=True).distinct())
 
 
 def _verdict(standings: Sequence[Standing], wanted: Mapping[str, Any]) -> Verdict | None:
@@ -513,12 +633,17 @@ def _verdict(standings: Sequence[Standing], wanted: Mapping[str, Any]) -> Verdic
 
 def get_leave_one_out(*, scope: str, event_type: str = OPENING) -> dict[str, float]:
     """Return by how much the jury's Brier score would worsen without each model, where known."""
-    wanted = {"scope": scope, "event_type": event_type, "variant": ""}
-    models, p, won, _ = list_paired(wanted)
+    chosen = {"scope": scope, "event_type": event_type, "variant": ""}
+    found: dict[str, float] = _remembered(chosen, "marginal", make=lambda: _marginal(chosen))
+    return found
+
+
+def _marginal(chosen: Wanted) -> dict[str, float]:
+    models, p, won, _ = list_paired(chosen)
     members = [place for place, model in enumerate(models) if model != JURY]
     if not members:
         return {}
-    weights = latest_weights(scope=scope)
+    weights = latest_weights(scope=str(chosen["scope"]))
     held = weights.weights if weights else {}
     equal = 1.0 / len(members)
     counted = [float(held.get(models[place], {}).get("weight", equal)) for place in members]
@@ -585,10 +710,45 @@ def list_shadow_names() -> dict[UUID, str]:
     return {rerun_id: name for rerun_id, name in rows.values_list("rerun_id", "name") if rerun_id}
 
 
-def latest_steady(*, model: str, before: date) -> Canary | None:
-    """Return the last day before another on which a model said what it used to say."""
-    rows = Canary.objects.filter(model=model, status=CanaryStatus.STEADY, day__lt=before)
+def latest_custom(*, model: str, before: date) -> Canary | None:
+    """Return the last day before another whose answers later ones are held to."""
+    kept = (CanaryStatus.STEADY, CanaryStatus.ACCEPTED)
+    rows = Canary.objects.filter(model=model, status__in=kept, day__lt=before)
     return rows.order_by("-day").first()
+
+
+def latest_canary(*, model: str) -> Canary | None:
+    """Return the last day on which a model's answers to the golden signals were compared."""
+    rows = Canary.objects.filter(model=model).exclude(status=CanaryStatus.ASKED)
+    return rows.order_by("-day").first()
+
+
+def list_golden() -> list[GoldenSignal]:
+    """Return the golden signals, oldest first."""
+    return list(GoldenSignal.objects.order_by("id"))
+
+
+def list_canaries(*, days: int) -> list[Canary]:
+    """Return what models said of the golden signals on the latest days, newest first."""
+    dates = Canary.objects.order_by("-day").values_list("day", flat=True).distinct()[:days]
+    return list(Canary.objects.filter(day__in=list(dates)).order_by("-day", "model"))
+
+
+def is_judged(*, event_id: UUID) -> bool:
+    """Say whether a signal is stored with frozen facts, so that it can be judged again."""
+    return Enrichment.objects.filter(event_id=event_id).exists()
+
+
+def list_audits(*, limit: int) -> list[BiasAudit]:
+    """Return the latest bias audits, newest first."""
+    return list(BiasAudit.objects.order_by("-created_at")[:limit])
+
+
+def count_alerts() -> dict[str, int]:
+    """Return how many open alerts nobody has acknowledged, by their kind."""
+    rows = Alert.objects.filter(closed_at=None, acknowledged_at=None)
+    counted = rows.values_list("kind").annotate(n=Count("id")).order_by("kind")
+    return dict(counted)
 
 
 def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:

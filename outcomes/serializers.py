@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from decisions.types import LIVE
 from outcomes.models import Outcome
 from outcomes.queries import Scoreboard
-from outcomes.standing import Figure, Standing
+from outcomes.standing import Figure, Standing, threshold_in_words
 from outcomes.types import SCOPE_CHARS
 from pipeline.parsing import LIMIT_DEFAULT, LIMIT_MAX, decimal_text, time_text
+from quant.gates import CurvePoint, RiskCoverage
 from quant.scores import Bin
 
 Word = Annotated[str, Field(min_length=1, max_length=100)]
@@ -154,6 +155,30 @@ class ReliabilityAnswer(BaseModel):
 
     model: str
     bins: list[BinAnswer]
+
+
+class PointAnswer(BaseModel):
+    """What following at and above one probability would have earned, in R after costs."""
+
+    threshold: float
+    coverage: float
+    n: int
+    mean_r: float
+    low: float | None
+    high: float | None
+
+
+class CoverageAnswer(BaseModel):
+    """From following everything to following the best alone, and what that advises.
+
+    `best` is null unless the advice is `THRESHOLD`: take its `threshold` as your `min_confidence`.
+    """
+
+    model: str
+    advice: Literal["THRESHOLD", "NO_EDGE", "NOT_ENOUGH"]
+    why: str
+    best: PointAnswer | None
+    points: list[PointAnswer]
 
 
 class SourcesQuery(BaseModel):
@@ -308,5 +333,23 @@ def bin_json(each: Bin) -> dict[str, Any]:
     """Return one bin of a reliability plot as clients see it."""
     low, high = each.interval
     told = asdict(each) | {"low": low, "high": high}
+    del told["interval"]
+    return told
+
+
+def coverage_json(found: RiskCoverage, *, model: str) -> dict[str, Any]:
+    """Return a risk-coverage curve as clients see it."""
+    return {
+        "model": model,
+        "advice": str(found.advice),
+        "why": threshold_in_words(found, model=model),
+        "best": None if found.best is None else _point_json(found.best),
+        "points": [_point_json(each) for each in found.points],
+    }
+
+
+def _point_json(point: CurvePoint) -> dict[str, Any]:
+    low, high = point.interval or (None, None)
+    told = asdict(point) | {"low": low, "high": high}
     del told["interval"]
     return told

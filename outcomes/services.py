@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from outcomes.alerting import acknowledge_alert
 from outcomes.appraising import appraise
 from outcomes.asking import ask_about_closed, ask_about_decision, ask_about_signal
 from outcomes.biases import finish_audits, start_audit
-from outcomes.canaries import add_golden, judge_canaries, send_canaries
+from outcomes.canaries import (
+    accept_canary,
+    add_golden,
+    drop_golden,
+    judge_canaries,
+    send_canaries,
+)
 from outcomes.experimenting import (
     NotProven,
+    expectation,
     promote_challenger,
     shadow_signal,
     start_experiment,
@@ -21,6 +29,8 @@ from outcomes.tracking import advance, close_unfindable, set_missing_levels
 __all__ = [
     "Hindsight",
     "NotProven",
+    "accept_canary",
+    "acknowledge_alert",
     "add_golden",
     "advance",
     "appraise",
@@ -28,6 +38,8 @@ __all__ = [
     "ask_about_decision",
     "ask_about_signal",
     "close_unfindable",
+    "drop_golden",
+    "expectation",
     "finish_audits",
     "judge_canaries",
     "learn_anew",

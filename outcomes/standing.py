@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from quant.gates import Advice, RiskCoverage
 from quant.intervals import LEAST_DAYS, Interval, draw_days, percentiles, wilson
 from quant.scores import (
     BASELINES,
@@ -245,6 +246,20 @@ def judge_jury(
         why = f"the difference to {best} of {gain.value:+.4f} is no more than chance explains"
     return Verdict(
         jury="jury", best=best, gain=gain, is_better=bool(low is not None and low > 0.0), why=why
+    )
+
+
+def threshold_in_words(found: RiskCoverage, *, model: str) -> str:
+    """Return what a curve advises, in a sentence."""
+    if found.advice is Advice.NOT_ENOUGH:
+        return f"too little has ended to say how choosy to be with {model}"
+    if found.best is None:
+        return f"no threshold on {model} earned anything that luck could not have"
+    low, _ = found.best.interval or (None, None)
+    return (
+        f"follow {model} from {found.best.threshold:.2f} on: that was {found.best.coverage:.0%} of"
+        f" signals, {found.best.mean_r:+.2f} R each, at least {low:+.2f} R; it is the best of"
+        f" {len(found.points)} looked at, so expect somewhat less"
     )
 
 

@@ -291,18 +291,20 @@ class _Sums:
         }
         if score.p is not None and score.p_raw is not None:
             added |= _terms(score, p=score.p, p_raw=score.p_raw)
-        for sums in self._both(key):
+        for sums in map(self._of, (key, *summed(key))):
             for name, value in added.items():
                 sums[name] += value
         if score.bin is not None:
-            self._bins[_whole(key)].append((score.bin, 1, int(score.won)))
+            for wider in summed(key):
+                self._bins[wider].append((score.bin, 1, int(score.won)))
 
     def count_plan(self, outcome: Outcome) -> None:
         """Count what a decision's own plan earned, if it was advice to enter."""
         row = outcome.question
         if row.model == SIGNAL or row.decision not in FOLLOWED or outcome.net_r is None:
             return
-        for sums in self._both(_key_of(row)):
+        key = _key_of(row)
+        for sums in map(self._of, (key, *summed(key))):
             sums["plan_r"] += outcome.net_r
             sums["plans"] += 1
 
@@ -323,10 +325,6 @@ class _Sums:
             held, update_conflicts=True, update_fields=[*SUMS, "bins"], unique_fields=["id"]
         )
 
-    def _both(self, key: tuple[Any, ...]) -> Iterable[dict[str, Any]]:
-        """Return the sums of a group's day, and those of the whole day."""
-        return self._of(key), self._of(_whole(key))
-
     def _of(self, key: tuple[Any, ...]) -> dict[str, Any]:
         empty: dict[str, Any] = dict.fromkeys(SUMS, 0.0)
         empty |= dict.fromkeys(("asked", "n", "wins", "followed", "followed_wins", "plans"), 0)
@@ -344,8 +342,15 @@ def with_stated(bins: Mapping[str, Sequence[int]], stated: Iterable[Stated]) -> 
     return {str(step): counted[step] for step in sorted(counted)}
 
 
-def _whole(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(ALL if name in DIVIDING else value for name, value in zip(KEY, key, strict=True))
+def summed(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Return the keys of a group's whole day, and of its day by each thing that divides it."""
+    return [
+        tuple(
+            ALL if name in DIVIDING and name != kept else value
+            for name, value in zip(KEY, key, strict=True)
+        )
+        for kept in ("", *sorted(DIVIDING))
+    ]
 
 
 def _key_of(row: Question) -> tuple[Any, ...]:

@@ -14,6 +14,9 @@ DEFINITION = 1
 remains after costs is above 0; an exit is won when holding on would have lost before costs.
 """
 
+CANARY, BIAS, EXPERIMENT = ALERT_KINDS = ("CANARY", "BIAS", "EXPERIMENT")
+"""What alerts are about: a model that drifted, a biased one, an experiment that is decided."""
+
 SCOPE_CHARS = 43
 """How long the name of a scope may be; see ``decisions.types.scope_of``."""
 
@@ -22,7 +25,10 @@ ALL = "*"
 """In a day's sums: of all prompts, sources, symbols and regimes of a model together."""
 
 DIVIDING = frozenset({"prompt_version", "source", "symbol", "regime"})
-"""What divides a day; the sums of the whole day have ``ALL`` there."""
+"""What divides a day; the sums of the whole day have ``ALL`` there, those by one all others."""
+
+WHOLE_DAY = dict.fromkeys(sorted(DIVIDING), ALL)
+"""What the sums of a whole day hold in place of what divides it."""
 
 
 class EntryRule(TextChoices):
@@ -79,11 +85,12 @@ class ExperimentStatus(TextChoices):
 
 
 class CanaryStatus(TextChoices):
-    """What the golden signals said of a model on one day."""
+    """What the golden signals said of a model on one day; ``ACCEPTED`` is a drift that may stay."""
 
     ASKED = "ASKED"
     STEADY = "STEADY"
     DRIFTED = "DRIFTED"
+    ACCEPTED = "ACCEPTED"
 
 
 class AuditStatus(TextChoices):

@@ -10,6 +10,7 @@ urlpatterns = [
     path("outcomes", api.OutcomesView.as_view()),
     path("scores", api.ScoresView.as_view()),
     path("scores/reliability", api.ReliabilityView.as_view()),
+    path("scores/coverage", api.CoverageView.as_view()),
     path("scores/sources", api.SourcesView.as_view()),
     path("scores/export", api.ExportView.as_view()),
 ]

@@ -20,6 +20,7 @@ from rest_framework.test import APIClient
 
 from access import services as access
 from access.types import KeyDraft, Scope
+from outcomes import queries as outcomes
 from pipeline import queue
 from tests.fake_vendors import Vendors, running
 
@@ -108,9 +109,10 @@ def redis_url() -> str:
 
 @pytest.fixture(autouse=True)
 def _fresh_bells() -> Iterator[None]:
-    """Forget between tests that Redis was away."""
+    """Forget between tests that Redis was away, and what boards were made of other rows."""
     yield
     queue.bell.cache_clear()
+    outcomes.BOARDS.forget()
 
 
 @pytest.fixture

@@ -39,6 +39,13 @@ PLACES = (
     Place(key="health", words=_("Health"), href="/status", icon="health", is_thumbed=True),
 )
 MORE = (
+    Place(
+        key="experiments",
+        words=_("Experiments"),
+        href="/experiments",
+        icon="replay",
+        permission="outcomes.view_experiment",
+    ),
     Place(key="connect", words=_("Connect"), href="/connect", icon="connect"),
     Place(key="keys", words=_("Keys"), href="/keys", icon="keys"),
     Place(key="settings", words=_("Settings"), href="/settings", icon="settings"),

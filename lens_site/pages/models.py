@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import path
 from django.views.decorators.http import require_POST, require_safe
@@ -21,9 +22,11 @@ from evaluation.types import ALL_MODELS
 from lens_site.pages import standings
 from lens_site.pages.access import person
 from lens_site.pages.acting import actor_of, back_to
-from lens_site.pages.reliability import plot_of
+from lens_site.pages.reliability import Plot, plot_of
 from lens_site.pages.standings import Agreement, Standing
+from outcomes import exporting
 from outcomes import queries as outcomes
+from outcomes.standing import threshold_in_words
 
 PLACE = "/models"
 SPLIT_SHOWN = 10
@@ -75,8 +78,27 @@ def models(request: HttpRequest) -> HttpResponse:
         "may_switch": request.user.has_perm("evaluation.switch_model"),
         "board": outcomes.get_scoreboard(scope=LIVE),
         "marginal": outcomes.get_leave_one_out(scope=LIVE),
+        "weights": outcomes.latest_weights(scope=LIVE),
+        "alerts": outcomes.list_open_alerts(),
+        "plot": _plot(JURY),
+        "has_parquet": exporting.has_parquet(),
+        **_coverage(JURY),
     }
     return render(request, "models/list.html", shown)
+
+
+@require_safe
+@person("evaluation.view_evaluation")
+def export(request: HttpRequest) -> HttpResponseBase:
+    """Hand out every scored live decision as a file."""
+    wanted = outcomes.wanted(scope=LIVE)
+    if request.GET.get("file") == "parquet" and exporting.has_parquet():
+        answer: HttpResponseBase = HttpResponse(exporting.as_parquet(wanted), exporting.PARQUET)
+        answer["Content-Disposition"] = 'attachment; filename="scores.parquet"'
+        return answer
+    answer = StreamingHttpResponse(exporting.as_csv(wanted), content_type=exporting.CSV)
+    answer["Content-Disposition"] = 'attachment; filename="scores.csv"'
+    return answer
 
 
 @require_safe
@@ -153,13 +175,24 @@ def _page(
         "may_switch": request.user.has_perm("evaluation.switch_model") and row.is_language_model,
         "faults": faults or {},
         "rows_max": standings.ROWS_A_MODEL,
-        "plot": plot_of(name, outcomes.get_reliability(outcomes.wanted(scope=LIVE), model=name)),
+        "plot": _plot(name),
+        **_coverage(name),
     }
     return render(request, "models/model.html", shown, status=status)
 
 
+def _plot(name: str) -> Plot:
+    return plot_of(name, outcomes.get_reliability(outcomes.wanted(scope=LIVE), model=name))
+
+
+def _coverage(name: str) -> dict[str, Any]:
+    curve = outcomes.get_risk_coverage(outcomes.wanted(scope=LIVE), model=name)
+    return {"curve": curve, "advice": threshold_in_words(curve, model=name)}
+
+
 urlpatterns = [
     path("models", models, name="models"),
+    path("scores/export", export),
     path("models/<str:name>", model, name="model"),
     path("models/<str:name>/switch", switch),
 ]

@@ -30,6 +30,7 @@ urlpatterns = [
     path("", include("lens_site.pages.health")),
     path("", include("lens_site.pages.models")),
     path("", include("lens_site.pages.sources")),
+    path("", include("lens_site.pages.trials")),
     path("", include("lens_site.pages.settings")),
     path("", include("lens_site.pages.first_steps")),
     path("docs", documents.document),

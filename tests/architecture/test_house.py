@@ -53,7 +53,7 @@ COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, l
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
     "evaluation": {"admission", "rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},
-    "outcomes": {"sourcing", "standing", "tracker"},
+    "outcomes": {"exporting", "sourcing", "standing", "tracker"},
 }
 BANNED = frozenset(
     {"utils", "util", "helpers", "helper", "common", "misc", "core", "manager", "managers"}

@@ -23,6 +23,7 @@ PAGES = (
     "/keys",
     "/models",
     "/models/rules",
+    "/experiments",
     "/sources",
     "/dead-letters",
     "/dead-letters?status=resolved",

@@ -182,3 +182,19 @@ def test_without_pyarrow_parquet_says_what_it_needs(
 )
 def test_a_key_without_the_scope_reads_nothing(api: Api, path: str) -> None:
     assert api("signals:write").get(f"/api/v1/{path}").status_code == 403
+
+
+def test_a_threshold_is_advised_only_on_what_was_earned(api: Api, told: None) -> None:
+    client = api(READ)
+
+    whole = client.get("/api/v1/scores/coverage", {"model": "judge"}).json()
+    part = client.get("/api/v1/scores/coverage", {"model": "judge", "source": "alpha"}).json()
+    none = client.get("/api/v1/scores/coverage").json()
+
+    assert [point["threshold"] for point in whole["points"]] == sorted(
+        {point["threshold"] for point in whole["points"]}
+    )
+    assert (whole["points"][0]["n"], whole["points"][0]["coverage"]) == (DAYS * 5, 1.0)
+    assert (whole["advice"], whole["best"]) == ("NO_EDGE", None)
+    assert part["points"][0]["n"] == DAYS * 5 // 2
+    assert (none["model"], none["advice"], none["points"]) == ("jury", "NOT_ENOUGH", [])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
+from django.db.models import F
 
 from outcomes import queries
 from outcomes.models import Score, ScoreDay
 from outcomes.standing import Standing
-from outcomes.types import ALL, SIGNAL
+from outcomes.types import ALL, SIGNAL, WHOLE_DAY
 from quant.scores import auc, brier, calibration_error, log_loss, reliability
 from tests.factories import NOON
 from tests.outcomes.conftest import DAYS
@@ -45,8 +47,8 @@ def test_a_board_shows_the_figures_of_its_scores(told: None) -> None:
 
 
 def test_whole_days_hold_what_their_parts_hold(told: None) -> None:
-    whole = ScoreDay.objects.filter(source=ALL)
-    parts = ScoreDay.objects.exclude(source=ALL)
+    whole = ScoreDay.objects.filter(**WHOLE_DAY)
+    parts = ScoreDay.objects.exclude(source=ALL).exclude(symbol=ALL)
 
     assert whole.filter(model="judge").count() == DAYS
     for row in whole:
@@ -66,6 +68,35 @@ def test_a_board_of_one_source_and_one_by_source_agree(told: None) -> None:
     assert set(lines) == {"alpha", "beta"}
     assert (lines["alpha"].brier, lines["alpha"].auc) == (alpha.brier, alpha.auc)
     assert lines["alpha"].n + lines["beta"].n == DAYS * 5
+
+
+@pytest.mark.parametrize(
+    "filters", [{"source": "alpha"}, {"source": "alpha", "symbol": "BTC"}, {"regime": "up"}]
+)
+def test_days_by_one_thing_hold_what_the_scores_hold(told: None, filters: dict[str, str]) -> None:
+    board = queries.get_scoreboard(scope="live", filters=filters)
+    rows = Score.objects.filter(model="judge", **filters)
+
+    line = only(board.standings)
+
+    assert line.n == rows.count() > 0
+    assert line.brier.value == pytest.approx(
+        np.mean([((row.p or 0.0) - row.won) ** 2 for row in rows])
+    )
+    bins = queries.get_reliability(queries.wanted(scope="live", filters=filters), model="judge")
+    assert sum(each.n for each in bins) == line.n
+
+
+def test_a_board_is_remembered_until_something_is_scored(
+    told: None, django_assert_num_queries: Any
+) -> None:
+    first = queries.get_scoreboard(scope="live")
+
+    with django_assert_num_queries(2):
+        assert queries.get_scoreboard(scope="live") is first
+    ScoreDay.objects.filter(model="judge", **WHOLE_DAY).update(asked=F("asked") + 1)
+
+    assert only(queries.get_scoreboard(scope="live").standings).asked > only(first.standings).asked
 
 
 def test_whole_days_and_their_parts_give_the_same_line(told: None) -> None:

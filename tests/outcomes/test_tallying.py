@@ -18,7 +18,7 @@ from evaluation.models import SourceRating
 from outcomes import queries, services, tallying
 from outcomes.models import CalibrationMap, Outcome, Question, Score, ScoreDay
 from outcomes.standing import Standing
-from outcomes.types import ALL, OutcomeStatus
+from outcomes.types import ALL, WHOLE_DAY, OutcomeStatus
 from signals.models import Signal
 from tests.factories import NOON, make_decision, make_evaluation, make_signal
 from tests.outcomes.makers import make_question
@@ -152,11 +152,11 @@ def test_a_score_holds_what_was_said_and_what_came() -> None:
     assert said.p == pytest.approx(0.3)
     assert (said.won, said.followed) == (True, False)
     assert (silent.p, silent.abstained) == (None, "timeout")
-    sums = ScoreDay.objects.exclude(source=ALL).get(model="a")
+    sums = ScoreDay.objects.exclude(source=ALL).exclude(symbol=ALL).get(model="a")
     assert (sums.n, sums.wins, sums.asked) == (1, 1, 1)
     assert sums.brier == pytest.approx(0.49)
     assert sums.ignored_r == pytest.approx(1.7)
-    assert ScoreDay.objects.exclude(source=ALL).get(model="b").asked == 1
+    assert ScoreDay.objects.exclude(source=ALL).exclude(symbol=ALL).get(model="b").asked == 1
 
 
 def test_what_the_policy_made_of_advice_is_not_what_the_model_said() -> None:
@@ -201,7 +201,7 @@ def test_a_tally_that_dies_on_the_way_leaves_nothing_half_counted(
 
     tally_all()
 
-    whole = ScoreDay.objects.filter(model="coin", source=ALL)
+    whole = ScoreDay.objects.filter(model="coin", **WHOLE_DAY)
     assert sum(whole.values_list("n", flat=True)) == 12
 
 
@@ -223,7 +223,7 @@ def test_demo_and_live_signals_share_no_sum() -> None:
     for scope in queries.list_unscored_scopes():
         tally_all(scope)
 
-    whole = ScoreDay.objects.filter(model="", source=ALL)
+    whole = ScoreDay.objects.filter(model="", **WHOLE_DAY)
     assert whole.get(scope="demo").wins == 1
     assert whole.get(scope="live").wins == 0
 

@@ -8,16 +8,17 @@ from random import Random
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from pytest_django import Settings
 
 from decisions.models import Decision
 from evaluation import services as evaluation
 from evaluation.models import Evaluation
-from outcomes import queries, services
+from outcomes import alerting, queries, services
 from outcomes.experimenting import is_sampled
 from outcomes.models import Alert, Canary, Experiment, Score
 from pipeline.models import AuditEvent
-from pipeline.types import InvalidRequest
+from pipeline.types import Batch, InvalidRequest, NotFound
 from signals.models import Signal
 from signals.types import Origin, SignalStatus
 from tests.factories import NOON, make_enrichment, make_signal
@@ -192,3 +193,109 @@ def test_a_model_that_says_the_same_is_steady_and_one_that_changes_is_reported(
     assert [alert.subject for alert in queries.list_open_alerts()] == ["bold"]
     assert "turned round" in Alert.objects.get(closed_at=None).message
     assert not Decision.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"champion": "nobody"}, "champion"),
+        ({"challenger": "nobody"}, "challenger"),
+        ({"challenger": "bold"}, "challenger"),
+        ({"prompt": ("judge", 1)}, "challenger"),
+        ({"challenger": "bold", "prompt": ("judge", 999)}, "prompt"),
+        ({"share_pct": 0}, "share_pct"),
+        ({"share_pct": 101}, "share_pct"),
+        ({"name": "a b"}, "name"),
+    ],
+)
+def test_an_experiment_that_could_show_nothing_is_refused_by_field(
+    changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        an_experiment(**changes)
+
+    assert [fault.field for fault in refused.value.errors] == [field]
+    assert not Experiment.objects.exists()
+
+
+def test_it_is_told_how_many_more_decisions_it_will_take() -> None:
+    experiment = an_experiment()
+    scores(experiment, gain=0.05, count=60)
+
+    services.weigh_evidence(now=NOON)
+
+    evidence = Experiment.objects.get().evidence
+    assert evidence["standing"] == "OPEN"
+    assert evidence["still_needed"] > 0
+
+
+def test_a_purge_spares_golden_signals() -> None:
+    golden, other = a_signal(), a_signal()
+    services.add_golden(event_id=golden.event_id, note="", actor="ada", now=NOON)
+    batch = Batch(signals=(golden.id, other.id), events=(golden.event_id, other.event_id))
+
+    assert queries.list_in_hand(batch=batch) == {"golden signal": {golden.id}}
+    assert "outcomes.queries.list_in_hand" in django_settings.PURGE_SPARES
+
+
+def test_a_golden_signal_has_facts_to_judge_and_is_chosen_and_dropped_once() -> None:
+    signal = a_signal()
+    with pytest.raises(InvalidRequest, match="no frozen facts"):
+        services.add_golden(event_id=make_signal().event_id, note="", actor="ada", now=NOON)
+
+    for _ in range(2):
+        services.add_golden(event_id=signal.event_id, note="calm", actor="ada", now=NOON)
+    services.drop_golden(event_id=signal.event_id, actor="ada", now=NOON)
+
+    with pytest.raises(NotFound):
+        services.drop_golden(event_id=signal.event_id, actor="ada", now=NOON)
+    told = AuditEvent.objects.filter(verb__startswith="GOLDEN").order_by("id")
+    assert [event.verb for event in told] == ["GOLDEN_ADDED", "GOLDEN_DROPPED"]
+
+
+def a_canary(day: int, p: float, status: str = "STEADY") -> Canary:
+    return Canary.objects.create(
+        day=(NOON + timedelta(days=day)).date(),
+        model="bold",
+        status=status,
+        rerun_id=make_id(day),
+        answers={"x": {"action": "IGNORE", "p": p}},
+        created_at=NOON,
+    )
+
+
+def test_a_drift_that_is_accepted_is_what_later_days_are_held_to() -> None:
+    a_canary(0, 0.2)
+    drifted = a_canary(1, 0.4, "DRIFTED")
+    services.accept_canary(model="bold", actor="ada", why="a better version", now=NOON)
+
+    kept = queries.latest_custom(model="bold", before=(NOON + timedelta(days=2)).date())
+
+    assert kept == drifted
+    with pytest.raises(NotFound):
+        services.accept_canary(model="bold", actor="ada", why="again", now=NOON)
+
+
+def test_an_acknowledged_alert_calls_nobody_and_closes_with_its_matter() -> None:
+    alerting.open_alert(kind="CANARY", subject="bold", message="moved", now=NOON)
+    alert = Alert.objects.get()
+    assert queries.count_alerts() == {"CANARY": 1}
+
+    services.acknowledge_alert(alert_id=alert.id, actor="ada", why="looking", now=NOON)
+    again = services.acknowledge_alert(alert_id=alert.id, actor="bob", why="me too", now=NOON)
+    alerting.open_alert(kind="CANARY", subject="bold", message="moved on", now=NOON)
+
+    assert (again.acknowledged_by, again.why) == ("ada", "looking")
+    assert queries.count_alerts() == {}
+    assert [row.message for row in queries.list_open_alerts()] == ["moved on"]
+    assert AuditEvent.objects.filter(verb="ALERT_ACKNOWLEDGED").count() == 1
+    alerting.close_alerts(kind="CANARY", subject="bold", actor="canary", now=NOON)
+    with pytest.raises(NotFound):
+        services.acknowledge_alert(alert_id=alert.id, actor="ada", why="late", now=NOON)
+
+
+def test_nobody_acknowledges_without_a_word() -> None:
+    alerting.open_alert(kind="BIAS", subject="bold", message="longs", now=NOON)
+
+    with pytest.raises(InvalidRequest, match="reason"):
+        services.acknowledge_alert(alert_id=Alert.objects.get().id, actor="a", why=" ", now=NOON)
