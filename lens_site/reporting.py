@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 
 from lens_site.pages.reliability import Plot, plot_of
 from outcomes import queries
+from outcomes.models import WeightSet
 from outcomes.queries import Scoreboard
 from outcomes.sourcing import SourceCard
 from quant.sourcecards import DECAY_MINUTES
@@ -24,6 +25,7 @@ class Report:
     ends: dict[str, int]
     board: Scoreboard
     marginal: dict[str, float]
+    weights: WeightSet | None
     cards: list[SourceCard]
     plots: list[Plot]
 
@@ -43,6 +45,7 @@ def read_report(*, scope: str, since: date | None = None, until: date | None = N
         ends=queries.count_by_status(scope=scope),
         board=board,
         marginal=queries.get_leave_one_out(scope=scope),
+        weights=queries.latest_weights(scope=scope),
         cards=queries.get_source_cards(scope=scope),
         plots=plots,
     )
@@ -54,6 +57,7 @@ def report_page(report: Report, *, now: datetime) -> str:
         "report": report,
         "board": report.board,
         "marginal": report.marginal,
+        "weights": report.weights,
         "cards": report.cards,
         "minutes_shown": DECAY_MINUTES,
         "ends": sorted(report.ends.items()),

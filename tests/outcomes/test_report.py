@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
 
 from access.models import User
 from lens_site.pages.reliability import plot_of
+from outcomes import services
+from outcomes.models import Score
 from quant.scores import Bin
+from tests.factories import NOON
 from tests.outcomes.conftest import DAYS
 
 
@@ -92,6 +97,30 @@ def test_the_page_of_models_shows_the_scoreboard(admin: Client, told: None) -> N
     assert 'data-testid="score-judge"' in text
     assert "always ignore" in text
     assert " style=" not in text
+
+
+def test_every_weight_is_explained_and_every_decision_can_be_taken_away(
+    admin: Client, told: None
+) -> None:
+    services.learn_anew(scope="live", now=NOON + timedelta(days=DAYS))
+
+    text = admin.get("/models").content.decode()
+    table = b"".join(admin.get("/scores/export?file=csv").streaming_content)  # type: ignore[attr-defined]
+
+    assert "Brier against the base rate over" in text
+    assert "independent ones" in text
+    assert 'href="/scores/export?file=csv"' in text
+    assert len(table.splitlines()) == 1 + DAYS * 5
+
+
+def test_the_pages_advise_no_threshold_without_an_edge(admin: Client, told: None) -> None:
+    name = settings.AI_MODELS[0]
+    Score.objects.filter(model="judge").update(model=name)
+
+    text = admin.get(f"/models/{name}").content.decode()
+
+    assert f"No threshold on {name} earned anything that luck could not have" in text
+    assert 'data-testid="coverage"' in text
 
 
 def test_the_page_of_sources_shows_what_their_signals_were_worth(admin: Client, told: None) -> None:
