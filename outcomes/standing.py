@@ -100,6 +100,11 @@ class Standing:
         """Whose standing it is; empty for the signals themselves, judged by their base rate."""
         return self.group.get("model", "")
 
+    @property
+    def part(self) -> str:
+        """Which part of the model's decisions this is; empty for all of them."""
+        return next((value for name, value in self.group.items() if name != "model"), "")
+
 
 def standing_of(group: Mapping[str, str], days: Array, *, stated: Counts | None = None) -> Standing:
     """Return how one group stands.

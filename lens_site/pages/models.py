@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import path
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from decisions.types import JURY, LIVE
@@ -30,6 +31,13 @@ from outcomes.standing import threshold_in_words
 
 PLACE = "/models"
 SPLIT_SHOWN = 10
+DIVISIONS = {
+    "prompt_version": _("prompt"),
+    "source": _("source"),
+    "symbol": _("symbol"),
+    "regime": _("regime"),
+}
+WINDOWS = ("7", "30", "90", "365")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +84,7 @@ def models(request: HttpRequest) -> HttpResponse:
         "rows_max": standings.ROWS_A_MODEL,
         "few": standings.FEW,
         "may_switch": request.user.has_perm("evaluation.switch_model"),
-        "board": outcomes.get_scoreboard(scope=LIVE),
+        **_board(request, now),
         "marginal": outcomes.get_leave_one_out(scope=LIVE),
         "weights": outcomes.latest_weights(scope=LIVE),
         "alerts": outcomes.list_open_alerts(),
@@ -179,6 +187,25 @@ def _page(
         **_coverage(name),
     }
     return render(request, "models/model.html", shown, status=status)
+
+
+def _board(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    """Return the scoreboard as it was asked for: divided by what, over how many days."""
+    given = request.GET
+    by = given["by"] if given.get("by") in DIVISIONS else ""
+    days = int(given["days"]) if given.get("days") in WINDOWS else 0
+    board = outcomes.get_scoreboard(
+        scope=LIVE,
+        by=("model", by) if by else ("model",),
+        since=now.date() - timedelta(days=days) if days else None,
+    )
+    return {
+        "board": board,
+        "by": by,
+        "days": days,
+        "divisions": DIVISIONS,
+        "windows": [int(each) for each in WINDOWS],
+    }
 
 
 def _plot(name: str) -> Plot:

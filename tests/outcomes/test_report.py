@@ -99,6 +99,17 @@ def test_the_page_of_models_shows_the_scoreboard(admin: Client, told: None) -> N
     assert " style=" not in text
 
 
+def test_the_scoreboard_is_divided_and_cut_as_asked(admin: Client, told: None) -> None:
+    divided = admin.get("/models", {"by": "source"}).content.decode()
+    recent = admin.get("/models", {"days": "7"}).content.decode()
+    odd = admin.get("/models", {"by": "mood", "days": "soon"}).content.decode()
+
+    parts = divided.partition("scoreboard")[2].partition("</table>")[0]
+    assert "alpha" in parts and "beta" in parts
+    assert 'data-testid="no-scores"' in recent
+    assert 'data-testid="score-judge"' in odd
+
+
 def test_every_weight_is_explained_and_every_decision_can_be_taken_away(
     admin: Client, told: None
 ) -> None:
