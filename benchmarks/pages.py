@@ -36,6 +36,11 @@ PAGES = (
     "/signals?symbol=SOL&before={middle}",
     "/signals/{event_id}",
     "/search?q=sig_{beginning}",
+    "/models",
+    "/models/rules",
+    "/sources",
+    "/dead-letters",
+    "/status",
 )
 
 

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from access.services import issue_key
 from access.types import KeyDraft, Scope
 from decisions.models import Decision
 from decisions.services import publish
 from enrichment.models import Enrichment
+from evaluation import rerunning
 from evaluation.models import Attempt, Evaluation, ModelState
+from evaluation.queries import Selection
+from evaluation.services import evaluators
 from pipeline import services as pipeline
 from signals.mapping import STARTERS
 from signals.models import Signal
@@ -61,16 +64,28 @@ def furnish_desk(
     ids["rich"] = _rich(like=model, now=now)
     ids["hostile"] = _hostile(like=model, now=now)
     publish(now=datetime.now(UTC), limit=1_000)
+    ids["rerun"] = _judged_again(event_id=model.event_id, now=now)
+    judge()
     ids["waiting"] = send(symbol="DOGE", direction="long", source="gamma")
     return ids | _operated(now=now)
 
 
+def _judged_again(*, event_id: UUID, now: datetime) -> str:
+    plan = rerunning.plan_named(
+        selection=Selection(event_ids=(event_id,), limit=1),
+        evaluators=evaluators(),
+        model="rules",
+        prompt="",
+        now=now,
+    )
+    return str(rerunning.start_rerun(plan=plan, actor="tester", now=now).id)
+
+
 def _operated(*, now: datetime) -> dict[str, str]:
     """Store what operators look at: dead letters, a webhook with what it refused, a sick model."""
-    letter = make_letter(make_signal(status=SignalStatus.DEAD), reason=LONG_REASON, created_at=now)
-    make_letter(
-        make_signal(status=SignalStatus.DEAD), code="NO_VERDICT", reason="gemini auth", stage="jury"
-    )
+    dead = {"status": SignalStatus.DEAD, "received_at": now, "ts_utc": now}
+    letter = make_letter(make_signal(**dead), reason=LONG_REASON, created_at=now)
+    make_letter(make_signal(**dead), code="NO_VERDICT", reason="gemini auth", stage="jury")
     draft = HookDraft(
         name="<i>alerts</i>",
         kind=HookKind.TRADINGVIEW,

@@ -56,6 +56,15 @@ class Visit:
         """Return by how many pixels the page is wider than the window."""
         return int(self.page.evaluate(OVERFLOW))
 
+    def too_wide(self) -> list[str]:
+        """Complain if the page does not fit into the window."""
+        over = self.overflow()
+        return [f"wider than the window by {over} px in its present theme"] if over > 0 else []
+
+    def wear(self, theme: str) -> None:
+        """Change the browser's theme under the page, as evening does."""
+        self.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+
     def barriers(self) -> list[str]:
         """Return what axe finds serious, each with the element that has it."""
         found = Axe().run(self.page, options=RULES).response["violations"]
