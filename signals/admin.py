@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline.browsing import (
@@ -26,7 +27,7 @@ from pipeline.browsing import (
 )
 from pipeline.types import InvalidRequest
 from signals import services
-from signals.models import Hold, Replay, Signal
+from signals.models import Hold, Hook, HookRefusal, Replay, Signal
 from signals.types import OPEN_STATUSES, SignalEnded
 
 if TYPE_CHECKING:
@@ -239,3 +240,63 @@ class HoldAdmin(Browsed):
         )
         ids = request.POST.getlist(ACTION_CHECKBOX_NAME)
         return ask(request, self.admin_site, question, form=form, chosen=ids)
+
+
+@admin.register(Hook)
+class HookAdmin(Browsed):
+    """Webhooks; they are made on Connect and set on a page of their own, which tries a sample."""
+
+    list_display = ("name", "state", "kind", "source", "hint", "last_used_at", "page")
+    list_filter = ("is_active", "kind")
+    ordering = ("name",)
+    search_ids = {"hook": "id"}
+    search_words = ("name", "source")
+    search_help_text = "The beginning of an id, a whole name or a whole source"
+    hidden = ("slug_sha256",)
+    actions = ("switch_on", "switch_off")
+
+    @admin.display(description="state", ordering="is_active")
+    def state(self, hook: Hook) -> SafeString:
+        return badge("on" if hook.is_active else "off")
+
+    @admin.display(description="address ends in")
+    def hint(self, hook: Hook) -> str:
+        return f"…{hook.slug_hint}"
+
+    @admin.display(description="mapping")
+    def page(self, hook: Hook) -> SafeString:
+        return format_html('<a href="/webhooks/{}">open and try it</a>', hook.pk)
+
+    def has_manage_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may switch webhooks."""
+        return request.user.has_perm("signals.manage_hooks")
+
+    @admin.action(description="Switch on", permissions=["manage"])
+    def switch_on(self, request: HttpRequest, chosen: QuerySet[Hook]) -> None:
+        """Let the chosen webhooks take messages."""
+        self._switch(request, chosen, is_active=True)
+
+    @admin.action(description="Switch off", permissions=["manage"])
+    def switch_off(self, request: HttpRequest, chosen: QuerySet[Hook]) -> None:
+        """Let the chosen webhooks answer that they take no messages."""
+        self._switch(request, chosen, is_active=False)
+
+    def _switch(self, request: HttpRequest, chosen: QuerySet[Hook], *, is_active: bool) -> None:
+        rows = list(chosen.exclude(is_active=is_active))
+        for hook in rows:
+            actor = f"user:{request.user.get_username()}"
+            now = datetime.now(UTC)
+            services.switch_hook(hook=hook, is_active=is_active, actor=actor, now=now)
+        self.message_user(request, f"{len(rows)} switched {'on' if is_active else 'off'}.")
+
+
+@admin.register(HookRefusal)
+class HookRefusalAdmin(Browsed):
+    """Messages to webhooks that were no signals, with the exact complaint."""
+
+    list_display = ("at", "hook", "code", "complaint", "address")
+    list_filter = (("hook", admin.RelatedOnlyFieldListFilter),)
+    list_select_related = ("hook",)
+    ordering = ("-id",)
+    search_words = ("code",)
+    search_help_text = "A whole code of a refusal"

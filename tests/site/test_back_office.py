@@ -13,7 +13,10 @@ from access.models import User
 from evaluation.models import Attempt
 from pipeline.models import AuditEvent, DeadLetter, Switch
 from pipeline.services import Opening, open_runs, record
+from signals.mapping import STARTERS
 from signals.models import Signal
+from signals.services import create_hook, keep_refusal
+from signals.types import HookDraft, HookKind, InvalidSignal
 from tests.factories import (
     NOON,
     make_decision,
@@ -299,3 +302,37 @@ def test_no_page_carries_a_script_or_a_style_of_its_own(operator: Client, signal
         html = each()
         assert "<style" not in html and " style=" not in html
         assert "<script>" not in html and "onclick" not in html
+
+
+def test_webhooks_are_seen_and_switched_but_their_addresses_stay_secret(operator: Client) -> None:
+    draft = HookDraft(
+        name=HOSTILE[:40],
+        kind=HookKind.GENERIC,
+        source="elsewhere",
+        mapping=STARTERS[HookKind.GENERIC],
+    )
+    hook, slug = create_hook(draft=draft, actor="tester", now=NOON)
+    keep_refusal(
+        hook=hook,
+        error=InvalidSignal(HOSTILE),
+        body=HOSTILE.encode(),
+        content_type="text/plain",
+        address="127.0.0.1",
+        now=NOON,
+    )
+    chief = member("Admin")
+
+    listed = chief.get(reverse("admin:signals_hook_changelist")).content.decode()
+    one = chief.get(reverse("admin:signals_hook_change", args=[hook.pk])).content.decode()
+    refused = chief.get(reverse("admin:signals_hookrefusal_changelist")).content.decode()
+    chosen = {"action": "switch_off", "_selected_action": [str(hook.pk)]}
+    chief.post(reverse("admin:signals_hook_changelist"), chosen)
+    hook.refresh_from_db()
+
+    for page in (listed, one, refused):
+        assert HOSTILE not in page
+        assert slug not in page
+        assert hook.slug_sha256 not in page
+    assert f"/webhooks/{hook.pk}" in listed
+    assert not hook.is_active
+    assert AuditEvent.objects.filter(verb="HOOK_SWITCHED_OFF", actor="user:admin").exists()
