@@ -421,17 +421,6 @@ def _planned(event_ids: tuple[UUID, ...], given: Mapping[str, str]) -> Plan:
     )
 
 
-def _mark(plan: Plan) -> str:
-    """Return what an estimate was of: nobody agrees to one and is given another."""
-    prompt = f"{plan.prompt.name}@{plan.prompt.version}" if plan.prompt else ""
-    return f"{plan.model} {prompt} {plan.estimate.usd}"
-
-
-def _told(plan: Plan) -> list[str]:
-    texts = (rerunning.estimate_text, rerunning.contamination_text, rerunning.budget_text)
-    return [text for each in texts if (text := each(plan=plan))]
-
-
 class CameTo(admin.SimpleListFilter):
     """Filters evaluations by their end, in words that one index knows."""
 
@@ -514,7 +503,9 @@ class EvaluationAdmin(Browsed):
         if form.is_valid():
             try:
                 plan = _planned(ids, form.cleaned_data)
-                if "agreed" in request.POST and request.POST.get("priced") == _mark(plan):
+                if "agreed" in request.POST and request.POST.get("priced") == rerunning.mark_of(
+                    plan=plan
+                ):
                     rerun = rerunning.start_rerun(
                         plan=plan, actor=str(request.user), now=datetime.now(UTC)
                     )
@@ -528,8 +519,8 @@ class EvaluationAdmin(Browsed):
             "count": len(ids),
             "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "across": request.POST.get("select_across", "0"),
-            "told": _told(plan) if plan else (),
-            "priced": _mark(plan) if plan else "",
+            "told": rerunning.texts_of(plan=plan) if plan else (),
+            "priced": rerunning.mark_of(plan=plan) if plan else "",
         }
         return TemplateResponse(request, "admin/evaluation/evaluation/judge_again.html", context)
 

@@ -12,7 +12,17 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, QuerySet, Sum
+from django.db.models import (
+    Count,
+    Exists,
+    Max,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+)
 
 from enrichment.models import Enrichment
 from evaluation.models import (
@@ -26,12 +36,12 @@ from evaluation.models import (
     SourceRating,
     Spend,
 )
-from evaluation.types import ALL_MODELS, Case, EvaluationStatus, Opinion
+from evaluation.types import ALL_MODELS, Case, EvaluationKind, EvaluationStatus, Opinion
 from evaluation.variations import PLAIN, varied
 from pipeline.models import AuditEvent, DeadLetter, StageRun
 from pipeline.types import Batch, ExpectedCost, LetterStatus
 from signals.models import Signal
-from signals.types import Direction, SignalStatus
+from signals.types import Direction, Origin, SignalStatus
 
 FIRST_PROMPT = "judge"
 STAGE = "evaluate"
@@ -269,6 +279,12 @@ def list_prompt_versions(*, name: str) -> list[PromptVersion]:
     return list(PromptVersion.objects.filter(name=name).order_by("-version"))
 
 
+def list_prompts(*, limit: int) -> list[PromptVersion]:
+    """Return the newest versions of all prompts, by name and then the newest first."""
+    newest = PromptVersion.objects.order_by("-id")[:limit]
+    return sorted(newest, key=lambda each: (each.name, -each.version))
+
+
 def latest_case(*, event_id: UUID | None = None) -> Case | None:
     """Return the frozen case of a signal's present run, or of the newest signal that has one."""
     wanted = Selection(event_ids=(event_id,) if event_id else (), limit=1)
@@ -296,6 +312,33 @@ def list_latest(*, model: str, limit: int) -> list[Evaluation]:
     """Return what a model made of the latest signals, newest first, reruns left out."""
     rows = Evaluation.objects.filter(model=model, rerun=None, finished_at__isnull=False)
     return list(rows.select_related("signal").order_by("-finished_at")[:limit])
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How one live signal ended with a model, without what was said."""
+
+    finished_at: datetime
+    status: str
+    outcome: str
+    model_version: str
+    prompt: str
+
+
+def list_answered(*, model: str, limit: int) -> list[Answered]:
+    """Return how the newest live signals ended with a model, newest first."""
+    prompt = Attempt.objects.filter(evaluation=OuterRef("pk")).order_by("-number")
+    rows = Evaluation.objects.filter(
+        model=model, rerun=None, finished_at__isnull=False, kind=EvaluationKind.LIVE
+    ).order_by("-finished_at")
+    columns = ("signal__origin", "finished_at", "status", "outcome", "model_version", "said")
+    newest = rows.annotate(said=Subquery(prompt.values("prompt_version")[:1]))
+    found = newest.values_list(*columns)[: 2 * limit]
+    return [
+        Answered(at, status, outcome, version, said or "")
+        for origin, at, status, outcome, version, said in found
+        if origin == Origin.LIVE
+    ][:limit]
 
 
 def spent_on(*, day: date) -> dict[str, float]:

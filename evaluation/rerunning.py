@@ -305,6 +305,18 @@ def contamination_text(*, plan: Plan) -> str:
     )
 
 
+def texts_of(*, plan: Plan) -> list[str]:
+    """Return what people are told before they agree: cost, then what to beware of."""
+    texts = (estimate_text, contamination_text, budget_text)
+    return [text for each in texts if (text := each(plan=plan))]
+
+
+def mark_of(*, plan: Plan) -> str:
+    """Return what an estimate was of: nobody agrees to one and is given another."""
+    prompt = f"{plan.prompt.name}@{plan.prompt.version}" if plan.prompt else ""
+    return f"{plan.model} {prompt} {plan.estimate.usd}"
+
+
 def start_rerun(*, plan: Plan, actor: str, now: datetime) -> Rerun:
     """Open one evaluation a signal for the workers and return what they belong to.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.contrib.admin.views.decorators import staff_member_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -12,15 +11,16 @@ from django.views.decorators.http import require_safe
 from evaluation import queries as evaluation
 from lens_site import rerun_diff
 from lens_site.errors import bad_request
+from lens_site.pages.access import person
 from pipeline.types import InvalidRequest
 
 PAGE_ROWS = 100
 
 
 @require_safe
-@staff_member_required
+@person("evaluation.view_rerun")
 def rerun(request: HttpRequest, rerun_id: UUID) -> HttpResponse:
-    """Show staff what came of a rerun: totals, and old and new word of each signal."""
+    """Show what came of a rerun: totals, and old and new word of each signal."""
     found = evaluation.get_rerun(rerun_id=rerun_id)
     if found is None:
         raise Http404

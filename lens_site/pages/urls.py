@@ -33,6 +33,7 @@ urlpatterns = [
     path("", include("lens_site.pages.trials")),
     path("", include("lens_site.pages.settings")),
     path("", include("lens_site.pages.first_steps")),
+    path("", include("lens_site.pages.again")),
     path("docs", documents.document),
     path("board/rows", board.rows),
     path("board/tiles", board.tiles),

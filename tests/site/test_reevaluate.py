@@ -473,7 +473,7 @@ def test_a_mark_that_is_none_of_ours_is_refused(api: Make) -> None:
     rerun = again()
 
     assert api("decisions:read").get(f"/api/v1/reruns/{rerun.id}?cursor=*").status_code == 400
-    assert staff().get(f"/reruns/{rerun.id}?cursor=*").status_code == 400
+    assert member().get(f"/reruns/{rerun.id}?cursor=*").status_code == 400
 
 
 def test_a_signal_in_full_leaves_out_what_was_judged_again(api: Make) -> None:
@@ -487,18 +487,19 @@ def test_a_signal_in_full_leaves_out_what_was_judged_again(api: Make) -> None:
     assert told["timeline"] == []
 
 
-def staff(*, is_staff: bool = True) -> Client:
+def member(permission: str = "view_rerun") -> Client:
     client = Client()
-    user = get_user_model().objects.create_user("ada", password="x", is_staff=is_staff)
+    user = get_user_model().objects.create_user("ada", password="x")
+    user.user_permissions.set(Permission.objects.filter(codename=permission))
     client.force_login(user)
     return client
 
 
-def test_staff_see_the_page_with_every_signal() -> None:
+def test_members_see_the_page_with_every_signal() -> None:
     signals = four()
     rerun = again()
 
-    page = staff().get(f"/reruns/{rerun.id}")
+    page = member().get(f"/reruns/{rerun.id}")
 
     text = page.content.decode()
     assert page.status_code == 200
@@ -506,28 +507,29 @@ def test_staff_see_the_page_with_every_signal() -> None:
         assert str(signal.event_id) in text
     assert "+ good_rr_ratio" in text
     assert "− bullish_trend" in text
-    assert "4 of 4" in text
+    assert "of 4" in text
 
 
-def test_the_page_is_shown_to_staff_alone() -> None:
+def test_the_page_is_shown_to_members_alone() -> None:
     judged()
     rerun = again()
 
-    for client in (Client(), staff(is_staff=False)):
-        answer = client.get(f"/reruns/{rerun.id}")
-        assert (answer.status_code, answer["Location"].split("?")[0]) == (302, "/admin/login/")
+    stranger = Client().get(f"/reruns/{rerun.id}")
+
+    assert (stranger.status_code, stranger["Location"].split("?")[0]) == (302, "/login")
+    assert member("view_signal").get(f"/reruns/{rerun.id}").status_code == 403
     assert Client().post(f"/reruns/{rerun.id}").status_code == 405
 
 
 def test_a_rerun_that_does_not_exist_has_no_page() -> None:
-    assert staff().get(f"/reruns/{uuid4()}").status_code == 404
+    assert member().get(f"/reruns/{uuid4()}").status_code == 404
 
 
 def test_what_strangers_wrote_is_shown_as_text() -> None:
     judged_first(judged(symbol="<b>X"), verdict=hostile())
     rerun = again()
 
-    text = staff().get(f"/reruns/{rerun.id}").content.decode()
+    text = member().get(f"/reruns/{rerun.id}").content.decode()
 
     assert "<b>X" not in text and "<script" not in text
     assert "&lt;script&gt;" in text
@@ -547,15 +549,15 @@ def test_the_page_needs_no_script_and_no_style_of_its_own() -> None:
     style = (Path(configured.BASE_DIR) / "lens_site/static/lens/rerun.css").read_text("utf-8")
 
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=|\|safe|autoescape", page)
-    assert "width=device-width" in page
-    assert "prefers-color-scheme: dark" in style
+    assert '{% extends "base.html" %}' in page
+    assert "#" not in re.sub(r"/\*.*?\*/", "", style), "colours come from the tokens"
 
 
 def test_long_reruns_have_more_than_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lens_site.pages.reruns.PAGE_ROWS", 2)
     signals = four()
     rerun = again()
-    client = staff()
+    client = member()
 
     first = client.get(f"/reruns/{rerun.id}").content.decode()
     link = re.search(r'href="(\?cursor=[^"]+)"', first)
@@ -638,3 +640,45 @@ def test_whoever_only_reads_the_admin_has_nobody_asked_again() -> None:
 
     assert not Rerun.objects.exists()
     assert "Judge these signals again" not in client.get(ADMIN).content.decode()
+
+
+def test_a_signal_is_judged_again_from_its_page_once_the_estimate_is_agreed_to() -> None:
+    signal = judged()
+    client, place = operator("add_rerun"), f"/signals/{signal.event_id}/again"
+
+    asked = client.get(place).content.decode()
+    priced = client.get(place, {"model": "moody"}).content.decode()
+    once = re.search(r'name="once" value="([^"]+)"', priced)
+    assert once is not None
+    agreed = {"model": "moody", "prompt": "", "once": once[1]}
+    other = client.post(place, agreed | {"priced": "rules  0"}).content.decode()
+    early = Rerun.objects.count()
+    begun = client.post(place, agreed | {"priced": "moody  0"})
+    twice = client.post(place, agreed | {"priced": "moody  0"})
+
+    assert 'data-testid="confirm"' not in asked
+    assert "1 signal, at no cost" in priced
+    assert "The estimate has changed" in other
+    assert early == 0
+    rerun = Rerun.objects.get()
+    assert (begun.status_code, begun["Location"]) == (302, f"/reruns/{rerun.id}")
+    assert twice["Location"] == f"/signals/{signal.event_id}"
+    assert (rerun.signals, rerun.created_by) == (1, "user:eve")
+
+
+def test_whoever_may_not_spend_has_nobody_judge_again() -> None:
+    signal = judged()
+
+    answer = member().post(f"/signals/{signal.event_id}/again", {"model": "moody"})
+
+    assert answer.status_code == 403
+    assert not Rerun.objects.exists()
+
+
+def test_a_signal_without_facts_is_not_judged_again() -> None:
+    signal = make_signal()
+
+    answer = operator("add_rerun").get(f"/signals/{signal.event_id}/again", {"model": "moody"})
+
+    assert answer.status_code == 400
+    assert "have no frozen facts" in answer.content.decode()
