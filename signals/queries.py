@@ -21,8 +21,8 @@ COMPLAINT_KEPT = timedelta(minutes=10)
 
 
 def get_signal(*, event_id: UUID) -> Signal | None:
-    """Return one signal."""
-    return Signal.objects.filter(event_id=event_id).first()
+    """Return one signal, with its replay if it is of one."""
+    return Signal.objects.filter(event_id=event_id).select_related("replay").first()
 
 
 def list_signals(*, filters: dict[str, object]) -> QuerySet[Signal]:

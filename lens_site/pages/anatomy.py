@@ -113,8 +113,9 @@ def quality(facts: Enrichment | None) -> list[Chip]:
     """Return one chip for each group of facts, the bad ones first."""
     if facts is None:
         return []
-    bad = [*_flagged(facts.quality_flags)]
-    named = {chip.name for chip in bad}
+    flagged = [*_flagged(facts.quality_flags)]
+    named = {chip.name for chip in flagged}
+    bad = _gathered(flagged)
     groups = [name for name, told in facts.provenance.items() if isinstance(told, Mapping)]
     good = [
         Chip(name=_name_of(group), state="good", words=_("fresh"))
@@ -122,6 +123,23 @@ def quality(facts: Enrichment | None) -> list[Chip]:
         if _name_of(group) not in named
     ]
     return [*bad, *good]
+
+
+def _gathered(flagged: Sequence[Chip]) -> list[Chip]:
+    """Return the chips with those of one group that say the same gathered into one."""
+    alike: dict[tuple[str, str, str], list[Chip]] = {}
+    for chip in flagged:
+        group, dot, _rest = chip.name.partition(".")
+        alike.setdefault((group if dot else chip.name, chip.state, chip.words), []).append(chip)
+    return [
+        chips[0] if len(chips) == 1 else _gathered_chip(group, chips)
+        for (group, _state, _words), chips in alike.items()
+    ]
+
+
+def _gathered_chip(group: str, chips: Sequence[Chip]) -> Chip:
+    said = _("%(n)s values %(said)s") % {"n": len(chips), "said": chips[0].words}
+    return Chip(name=group, state=chips[0].state, words=said)
 
 
 def _flagged(flags: Mapping[str, Any]) -> Iterator[Chip]:
@@ -280,8 +298,9 @@ def differences(shown: Sequence[Card]) -> str:
         elif values:
             differ.append(f"{name} ({_(' against ').join(sorted(values))})")
     told = []
-    if differ:
-        told.append(_("differ on %s") % ", ".join(differ))
     if agree:
         told.append(_("agree on %s") % ", ".join(agree))
-    return "; ".join(told)
+    if differ:
+        told.append(_("differ on %s") % ", ".join(differ))
+    said = "; ".join(told)
+    return said[:1].upper() + said[1:]

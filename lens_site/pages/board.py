@@ -19,7 +19,7 @@ from decisions.types import JURY
 from lens_site.pages import words
 from lens_site.pages.access import person
 from lens_site.pages.asking import asked
-from lens_site.pages.rows import rows_of
+from lens_site.pages.rows import has_many_models, rows_of
 from lens_site.pages.tiles import board_tiles
 from signals import queries as signals
 from signals.models import Signal
@@ -84,6 +84,7 @@ def board(request: HttpRequest) -> HttpResponse:
     shown = {
         "view": view,
         "rows": rows_of(list(view.select()[:ROWS_FIRST]), now=now),
+        "is_wide": has_many_models(),
         "tiles": board_tiles(now=now),
         "seq": seq,
         "models": settings.AI_MODELS,

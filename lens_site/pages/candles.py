@@ -15,6 +15,7 @@ from decisions.models import Decision
 from decisions.types import Terms
 from enrichment.models import Enrichment
 from enrichment.services import market_for
+from lens_site.pages import formats
 from markets.services import close_markets
 from markets.types import CandleSeries
 from pipeline.parsing import time_text
@@ -60,6 +61,7 @@ def plan_of(signal: Signal, *, facts: Enrichment | None, ruling: Decision | None
 def _levels(signal: Signal, terms: Terms | None) -> list[Level]:
     entry = float(signal.entry_price)
     atr = terms.atr if terms else None
+    digits = _digits_of(signal)
     prices: dict[str, float | None] = {
         "entry": entry,
         "stop": terms.stop if terms else _number(signal.stop_price),
@@ -69,13 +71,19 @@ def _levels(signal: Signal, terms: Terms | None) -> list[Level]:
     return [
         Level(
             key=key,
-            price=price,
+            price=round(price, digits),
             from_entry=price / entry - 1,
             in_atr=abs(price - entry) / atr if atr and key != "entry" else None,
         )
         for key, price in prices.items()
         if price is not None
     ]
+
+
+def _digits_of(signal: Signal) -> int:
+    """Return how many decimals this instrument's prices have, as those that were sent show."""
+    sent = (signal.entry_price, signal.stop_price, signal.target_price, signal.liquidation_price)
+    return max(formats.digits_of(price) for price in sent if price is not None)
 
 
 def _number(value: Any) -> float | None:

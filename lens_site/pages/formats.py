@@ -16,6 +16,7 @@ UNKNOWN = "–"
 MINUS = "−"
 THIN = "\u202f"
 PRICE_DIGITS = 8
+FIGURES_LEAST = 5
 ID_SHOWN = 8
 INVISIBLE_KINDS = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u180e")
@@ -57,6 +58,15 @@ def price(value: Number) -> str:
     if found is None:
         return UNKNOWN
     return grouped(round(found, PRICE_DIGITS))
+
+
+def digits_of(sent: Decimal) -> int:
+    """Return how many decimals an instrument's prices have, as one that was sent shows.
+
+    Edges: a round price still has ``FIGURES_LEAST`` figures, for it says little about the tick.
+    """
+    own = -int(sent.normalize().as_tuple().exponent)
+    return max(0, own, FIGURES_LEAST - 1 - sent.adjusted())
 
 
 def whole(value: Number) -> str:
@@ -109,19 +119,40 @@ def ratio(value: Number) -> str:
     return UNKNOWN if found is None else grouped(found, digits=2)
 
 
+def score(value: Number) -> str:
+    """Return a score of forecasts, such as Brier's, with three decimals."""
+    found = number(value)
+    return UNKNOWN if found is None else grouped(found, digits=3)
+
+
+def delta(value: Number) -> str:
+    """Return a difference between scores with its sign and four decimals."""
+    found = number(value)
+    if found is None:
+        return UNKNOWN
+    return f"{_sign(round(found, 4))}{grouped(found, digits=4)}"
+
+
 def span(ms: Number) -> str:
     """Return a length of time in the unit that suits it."""
     found = number(ms)
     if found is None:
         return UNKNOWN
     value = float(found)
-    if abs(value) < 1:
+    if 0 < abs(value) < 1:
         return f"{grouped(found, digits=1)}{THIN}ms"
     if abs(value) < 1_000:
         return f"{value:.0f}{THIN}ms"
     if abs(value) < 60_000:
-        return f"{value / 1_000:.2f}{THIN}s"
+        return f"{value / 1_000:.{_digits_of_seconds(value)}f}{THIN}s"
     return age(value / 1_000)
+
+
+def _digits_of_seconds(ms: float) -> int:
+    """Return three figures' worth of decimals; whole seconds, as targets are, have none."""
+    if ms % 1_000 == 0:
+        return 0
+    return 2 if abs(ms) < 10_000 else 1
 
 
 def age(seconds: float | None) -> str:

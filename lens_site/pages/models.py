@@ -20,9 +20,10 @@ from evaluation import admission
 from evaluation import queries as evaluation
 from evaluation.models import ModelState
 from evaluation.types import ALL_MODELS
-from lens_site.pages import standings
+from lens_site.pages import standings, words
 from lens_site.pages.access import person
 from lens_site.pages.acting import actor_of, back_to
+from lens_site.pages.model_history import history_of
 from lens_site.pages.reliability import Plot, plot_of
 from lens_site.pages.standings import Agreement, Standing
 from outcomes import exporting
@@ -69,13 +70,19 @@ def models(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
     rows = _rows(now)
     names = [row.standing.model for row in rows]
-    pairs = standings.agreements(models=[*names, JURY])
+    said = standings.newest_words()
+    pairs = standings.agreements(models=[*names, JURY], said=said)
     everyone = evaluation.get_model_state(name=ALL_MODELS)
     shown = {
         "rows": rows,
         "names": [*names, JURY],
         "matrix": _matrix([*names, JURY], pairs),
-        "split": standings.disagreements(models=names, limit=SPLIT_SHOWN),
+        "split": [
+            (signal, _sides(words_said))
+            for signal, words_said in standings.disagreements(
+                models=names, said=said, limit=SPLIT_SHOWN
+            )
+        ],
         "everyone": everyone,
         "is_safe_mode": bool(everyone and everyone.open_until and everyone.open_until > now),
         "spent_usd": evaluation.spent_on(day=now.date()).get(ALL_MODELS, 0.0),
@@ -153,6 +160,14 @@ def _row(name: str, state: ModelState | None, spent: Mapping[str, float], now: d
     )
 
 
+def _sides(said: Mapping[str, str]) -> dict[words.Words, list[str]]:
+    """Return who said what, the larger side first."""
+    sides: dict[words.Words, list[str]] = {}
+    for name, decision in sorted(said.items()):
+        sides.setdefault(words.phrase(words.ACTIONS, decision), []).append(name)
+    return dict(sorted(sides.items(), key=lambda side: -len(side[1])))
+
+
 def _matrix(
     names: list[str], pairs: Mapping[tuple[str, str], Agreement]
 ) -> list[tuple[str, list[Agreement | None]]]:
@@ -183,6 +198,7 @@ def _page(
         "may_switch": request.user.has_perm("evaluation.switch_model") and row.is_language_model,
         "faults": faults or {},
         "rows_max": standings.ROWS_A_MODEL,
+        "history": history_of(model=name, limit=standings.ROWS_A_MODEL, now=now),
         "plot": _plot(name),
         **_coverage(name),
     }

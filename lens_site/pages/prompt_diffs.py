@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import unified_diff
 
 from evaluation import queries as evaluation
-from evaluation.prompting import difference, text_of
 
 LABEL = re.compile(r"([\w.-]{1,64}) v(\d{1,9})")
 """How an attempt names the prompt it was given: ``judge v3``."""
@@ -42,12 +42,19 @@ def _diff(label: str) -> Diff | None:
     before = next((each for each in versions if each.version < own.version), None)
     if before is None:
         return Diff(before="", lines=())
-    told = difference(text_of(before), text_of(own))
-    lines = tuple((_kind(line), line) for line in told.splitlines())
-    return Diff(before=f"{before.name} v{before.version}", lines=lines)
+    told = [*_changes(before.system, own.system), *_changes(before.user, own.user)]
+    return Diff(
+        before=f"{before.name} v{before.version}",
+        lines=tuple((_kind(line), line) for line in told),
+    )
+
+
+def _changes(old: str, new: str) -> list[str]:
+    """Return the lines of a unified diff without its head."""
+    return list(unified_diff(old.splitlines(), new.splitlines(), lineterm=""))[2:]
 
 
 def _kind(line: str) -> str:
-    if line.startswith(("+++", "---", "@@")):
+    if line.startswith("@@"):
         return "place"
     return {"+": "added", "-": "removed"}.get(line[:1], "")

@@ -31,6 +31,7 @@ SQUARES = {
     "TIGHTEN_STOP": "tighten",
 }
 DRIFT = re.compile(r'"price_drift_bps_from_entry":(-?[0-9.]+(?:e-?[0-9]+)?)')
+SQUARES_USUAL = 6
 PENDING, ABSTAINED, SKIPPED = "pending", "abstained", "skipped"
 
 
@@ -184,6 +185,11 @@ def drift_bps(facts: Enrichment | None) -> float | None:
     """Return how far the price had gone from the entry when the facts were taken."""
     found = DRIFT.search(facts.payload) if facts else None
     return float(found[1]) if found else None
+
+
+def has_many_models() -> bool:
+    """Say whether the column of squares needs more room than usual."""
+    return len(settings.AI_MODELS) > SQUARES_USUAL
 
 
 def midnight(now: datetime) -> datetime:

@@ -21,6 +21,7 @@ from lens_site.api import signal_detail
 from lens_site.errors import PROBLEM_TYPE, problem
 from lens_site.pages import anatomy, candles, words
 from lens_site.pages.access import may_read_texts, person
+from lens_site.pages.prompt_diffs import diffs_of
 from lens_site.pages.rows import drift_bps, rows_of
 from markets.services import BadMarketData, MarketDataUnavailable, UnknownInstrument
 from outcomes import queries as outcomes
@@ -68,6 +69,11 @@ def signal_page(request: HttpRequest, event_id: UUID) -> HttpResponse:
         "older": older,
         "newer": newer,
         "with_texts": may_read_texts(request.user),
+        "prompt_diffs": diffs_of(
+            attempt.prompt_version for card in shown for attempt in card.attempts
+        )
+        if may_read_texts(request.user)
+        else {},
         "outcomes": outcomes.list_of_event(event_id=event_id),
         "outcome_template": _outcome_template(),
         "now": now,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from lens_site.pages import words
 from lens_site.pages.access import person
 from lens_site.pages.asking import asked
-from lens_site.pages.rows import rows_of
+from lens_site.pages.rows import has_many_models, rows_of
 from signals import queries
 from signals.types import Origin, SignalStatus
 
@@ -63,6 +63,7 @@ def signal_list(request: HttpRequest) -> HttpResponse:
     shown = {
         "wanted": wanted,
         "rows": rows_of(page, now=timezone.now()),
+        "is_wide": has_many_models(),
         "older": wanted.address(before=page[-1].id) if len(found) > PAGE_ROWS else "",
         "newest": wanted.address(before=None) if wanted.before else "",
         "is_filtered": bool(wanted.lookups().keys() - {"id__lt"}),

@@ -14,6 +14,8 @@ from decimal import Decimal
 from itertools import combinations
 from math import ceil
 
+from django.db.models.fields.json import KT
+
 from decisions.models import Decision
 from decisions.types import JURY
 from evaluation.models import Evaluation
@@ -113,7 +115,7 @@ def standing_of(*, model: str, since: datetime | None = None) -> Standing:
         "signal__origin",
         "status",
         "outcome",
-        "verdict__decision",
+        KT("verdict__action"),
         "latency_ms",
         "cost_usd",
         "model_version",
@@ -150,17 +152,25 @@ def _ranked(ranked: Sequence[float], frac: float) -> float | None:
     return ranked[ceil(frac * len(ranked)) - 1] if ranked else None
 
 
-def agreements(*, models: Sequence[str]) -> dict[tuple[str, str], Agreement]:
-    """Return how far each pair of models agrees on the newest live signals (Cohen's kappa)."""
+def newest_words() -> dict[int, dict[str, str]]:
+    """Return who said what on the newest live signals, by the signal's key, newest first."""
     rows = Decision.objects.filter(seq__isnull=False).order_by("-seq")
-    said: dict[object, dict[str, bool]] = {}
-    newest = rows.values_list("origin", "event_id", "model", "decision")[:ROWS]
-    for origin, event_id, model, decision in newest:
-        if origin == Origin.LIVE and model in models:
-            said.setdefault(event_id, {}).setdefault(model, decision in FOLLOWS)
+    said: dict[int, dict[str, str]] = {}
+    newest = rows.values_list("origin", "signal_id", "model", "decision")[:ROWS]
+    for origin, signal_id, model, decision in newest:
+        if origin == Origin.LIVE:
+            said.setdefault(signal_id, {}).setdefault(model, decision)
+    return said
+
+
+def agreements(
+    *, models: Sequence[str], said: Mapping[int, Mapping[str, str]]
+) -> dict[tuple[str, str], Agreement]:
+    """Return how far each pair of models agrees beyond chance (Cohen's kappa)."""
+    follows = [{model: word in FOLLOWS for model, word in words.items()} for words in said.values()]
     found = {}
     for one, other in combinations(models, 2):
-        pairs = [(word[one], word[other]) for word in said.values() if {one, other} <= set(word)]
+        pairs = [(word[one], word[other]) for word in follows if one in word and other in word]
         found[one, other] = Agreement(n=len(pairs), kappa=kappa(pairs))
     return found
 
@@ -180,17 +190,17 @@ def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
     return None if expected == 1 else (observed - expected) / (1 - expected)
 
 
-def disagreements(*, models: Sequence[str], limit: int) -> list[tuple[Signal, dict[str, str]]]:
-    """Return the newest live signals on which the models said different things."""
-    rows = Decision.objects.filter(seq__isnull=False).exclude(model=JURY).order_by("-seq")
-    said: dict[int, dict[str, str]] = {}
-    newest = rows.values_list("origin", "signal_id", "model", "decision")[:ROWS]
-    for origin, signal_id, model, decision in newest:
-        if origin == Origin.LIVE and model in models:
-            said.setdefault(signal_id, {}).setdefault(model, decision)
-    split = [key for key, words in said.items() if len(set(words.values())) > 1][:limit]
+def disagreements(
+    *, models: Sequence[str], said: Mapping[int, Mapping[str, str]], limit: int
+) -> list[tuple[Signal, dict[str, str]]]:
+    """Return the newest signals on which the models said different things."""
+    asked = set(models)
+    words = {
+        key: {name: all_[name] for name in all_ if name in asked} for key, all_ in said.items()
+    }
+    split = [key for key, each in words.items() if len(set(each.values())) > 1][:limit]
     signals = Signal.objects.in_bulk(split)
-    return [(signals[key], said[key]) for key in split if key in signals]
+    return [(signals[key], words[key]) for key in split if key in signals]
 
 
 def source_standings() -> tuple[list[SourceStanding], int]:

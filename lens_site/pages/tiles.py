@@ -73,7 +73,7 @@ def _follow_rate(*, since: datetime) -> Tile:
         href="/models",
         kind="percent",
         value=followed / ruled if ruled else None,
-        under=_("%(followed)s of %(ruled)s today") % {"followed": followed, "ruled": ruled}
+        under=_("%(followed)s of %(ruled)s decided today") % {"followed": followed, "ruled": ruled}
         if ruled
         else _("nothing live decided today"),
     )
@@ -83,14 +83,14 @@ def _delay() -> Tile:
     delays = sorted(decisions.list_delays_ms(limit=DELAYS_LOOKED_AT))
     value = delays[min(len(delays) - 1, int(len(delays) * 0.95))] if delays else None
     is_breach = value is not None and value > TARGET_MS
-    said = _("over target %s") if is_breach else _("target %s")
+    said = _("over the target of %s") if is_breach else _("target %s")
     return Tile(
         key="p95",
         label=_("p95 end to end"),
         href="/status",
         kind="span",
         value=value,
-        under=said % formats.span(TARGET_MS) + _(", last %s") % len(delays),
+        under=said % formats.span(TARGET_MS),
         is_breach=is_breach,
     )
 

@@ -82,6 +82,16 @@ REFUSALS: Mapping[str, Words] = {
 }
 
 
+ENDINGS: Mapping[str, Words] = {
+    "TARGET": _("target reached"),
+    "STOP": _("stopped out"),
+    "EXPIRED": _("ended at the horizon"),
+    "NOT_FILLED": _("never entered"),
+    "OPEN": _("open"),
+    "UNRESOLVABLE": _("cannot be told"),
+}
+
+
 def phrase(table: Mapping[str, Words], code: str) -> Words:
     """Return what a code is called; an unknown one is shown as it is, with spaces."""
     return table.get(code) or code.replace("_", " ").lower()

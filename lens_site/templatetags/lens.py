@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -14,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from lens_site.pages import formats, phrases
 from lens_site.pages.rows import Square
-from lens_site.pages.words import CAUSES, phrase
+from lens_site.pages.words import ACTIONS, CAUSES, ENDINGS, FOLLOWING, REFUSALS, phrase
 
 register = template.Library()
 
@@ -27,6 +28,8 @@ KINDS: Mapping[str, Callable[[Any], str]] = {
     "bps": formats.bps,
     "usd": formats.usd,
     "ratio": formats.ratio,
+    "score": formats.score,
+    "delta": formats.delta,
     "span": formats.span,
 }
 MOMENTS: Mapping[str, Callable[[datetime], str]] = {
@@ -49,6 +52,18 @@ def _figure(kind: str, value: Any) -> SafeString:
 def price(value: Any) -> SafeString:
     """Show a price."""
     return _figure("price", value)
+
+
+@register.filter
+def level(value: Any, like: Any) -> SafeString:
+    """Show a calculated price with the digits of one that was sent."""
+    found = formats.number(value)
+    known = formats.number(like)
+    return _figure("price", found if found is None or not known else _rounded(found, known))
+
+
+def _rounded(value: Decimal, like: Decimal) -> Decimal:
+    return round(value, formats.digits_of(like))
 
 
 @register.filter
@@ -103,6 +118,18 @@ def figure(kind: str, value: Any) -> SafeString:
 def ratio(value: Any) -> SafeString:
     """Show R multiples and the like."""
     return _figure("ratio", value)
+
+
+@register.filter
+def score(value: Any) -> SafeString:
+    """Show a score of forecasts."""
+    return _figure("score", value)
+
+
+@register.filter
+def delta(value: Any) -> SafeString:
+    """Show a difference between scores."""
+    return _figure("delta", value)
 
 
 @register.filter
@@ -198,10 +225,72 @@ def squares(found: Iterable[Square]) -> SafeString:
     return format_html('<span class="squares">{}</span>', drawn)
 
 
+@register.filter
+def of(table: Mapping[str, Any], key: str) -> Any:
+    """Return what a table holds under a key that only the page knows, or None."""
+    return table.get(key)
+
+
 @register.simple_tag
 def cause(code: str) -> str:
     """Say why a model gave no verdict, or that it did."""
     return _("answered") if code == "ok" else str(phrase(CAUSES, code))
+
+
+@register.simple_tag
+def refusal(gate: str) -> str:
+    """Say why a gate refused a signal."""
+    return str(phrase(REFUSALS, gate))
+
+
+@register.simple_tag
+def gate_told(gate: Mapping[str, Any]) -> SafeString:
+    """Show what a gate looked at, and the limit or the list that it held it to."""
+    value, limit, unit = gate.get("value"), gate.get("limit"), str(gate.get("unit") or "")
+    if unit == "bps":
+        most = f"±{formats.whole(limit)}{formats.THIN}bps"
+        return format_html("{} · {} {}", _figure("bps", value), _("limit"), most)
+    if unit == "s":
+        most = formats.age(limit)
+        return format_html("{} · {} {}", _figure("span", _ms(value)), _("limit"), most)
+    if limit in (None, ""):
+        return format_html("{}", plain(value))
+    return format_html("{} · {}", plain(value), plain(limit))
+
+
+def _ms(seconds: Any) -> float | None:
+    return None if seconds is None else 1_000 * float(seconds)
+
+
+@register.filter
+def told(value: object) -> object:
+    """Write what a line of the trail holds as people write it, not as programs do."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {told(each)}" for name, each in value.items()) or _("none")
+    if isinstance(value, list | tuple):
+        return ", ".join(str(told(each)) for each in value) or _("none")
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return formats.UNKNOWN if value is None else value
+
+
+@register.simple_tag
+def ending(outcome: Any) -> str:
+    """Say how the question of a bet ended, or that it has not."""
+    return str(phrase(ENDINGS, outcome.resolution or outcome.status))
+
+
+@register.filter
+def action(code: str) -> str:
+    """Say what a decision advises."""
+    return str(phrase(ACTIONS, code))
+
+
+@register.simple_tag(name="action")
+def action_badge(code: str) -> SafeString:
+    """Show what a decision advises as a badge."""
+    kind = "follow" if code in FOLLOWING else "warn" if code == "TIGHTEN_STOP" else ""
+    return format_html('<span class="badge {}">{}</span>', kind, action(code).upper())
 
 
 @register.simple_tag

@@ -26,7 +26,8 @@ function number(value) {
 }
 
 function grouped(value, least, most = least) {
-  const text = formatter(least, most).format(value);
+  const shown = Number(value.toFixed(most)) === 0 ? 0 : value;
+  const text = formatter(least, most).format(shown);
   return text.startsWith("-") ? `−${text.slice(1)}` : text;
 }
 
@@ -35,30 +36,27 @@ const known = (write) => (value) => {
   return found === null ? UNKNOWN : write(found);
 };
 const signed = (value, digits, text) => (Number(value.toFixed(digits)) > 0 ? `+${text}` : text);
-const unsignedZero = (value, digits) => (Number(value.toFixed(digits)) === 0 ? 0 : value);
 
 export const price = known((value) => grouped(value, 0, PRICE_DIGITS));
 export const whole = known((value) => grouped(value, 0));
 export const percent = known((value) => `${grouped(value * 100, 0)}${THIN}%`);
 export const points = known((value) => `${grouped(value, 0, 1)}${THIN}%`);
 export const ratio = known((value) => grouped(value, 2));
-export const change = known((value) => {
-  const shown = unsignedZero(value * 100, 2);
-  return signed(shown, 2, `${grouped(shown, 2)}${THIN}%`);
-});
-export const bps = known((value) => {
-  const shown = unsignedZero(value, 0);
-  return signed(shown, 0, `${grouped(shown, 0)}${THIN}bps`);
-});
+export const score = known((value) => grouped(value, 3));
+export const delta = known((value) => signed(value, 4, grouped(value, 4)));
+export const change = known((value) => signed(value * 100, 2, `${grouped(value * 100, 2)}${THIN}%`));
+export const bps = known((value) => signed(value, 0, `${grouped(value, 0)}${THIN}bps`));
 export const usd = known((value) => {
   const digits = value !== 0 && Math.abs(value) < 0.1 ? 4 : 2;
   const text = grouped(Math.abs(value), digits);
   return value < 0 ? `−$${text}` : `$${text}`;
 });
+/** Whole seconds, as targets are, have no decimals. */
+const secondsDigits = (ms) => (ms % 1000 === 0 ? 0 : Math.abs(ms) < 10000 ? 2 : 1);
 export const span = known((value) => {
-  if (Math.abs(value) < 1) return `${grouped(value, 1)}${THIN}ms`;
+  if (value !== 0 && Math.abs(value) < 1) return `${grouped(value, 1)}${THIN}ms`;
   if (Math.abs(value) < 1000) return `${grouped(value, 0)}${THIN}ms`;
-  if (Math.abs(value) < 60000) return `${grouped(value / 1000, 2)}${THIN}s`;
+  if (Math.abs(value) < 60000) return `${grouped(value / 1000, secondsDigits(value))}${THIN}s`;
   return age(value / 1000);
 });
 
@@ -110,7 +108,7 @@ export function zoneName() {
   return parts.find((part) => part.type === "timeZoneName")?.value ?? "local";
 }
 
-const FIGURES = { price, whole, percent, points, ratio, change, bps, usd, span };
+const FIGURES = { price, whole, percent, points, ratio, score, delta, change, bps, usd, span };
 
 /** Write one figure or moment as its element's data says. */
 function rewrite(element) {

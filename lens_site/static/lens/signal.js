@@ -131,8 +131,9 @@ async function load(timeframe) {
   place.setAttribute("aria-busy", "true");
   try {
     const found = await fetch(`${place.dataset.source}?timeframe=${encodeURIComponent(timeframe)}`, { headers: { Accept: "application/json" } });
-    const body = await found.json();
-    if (!found.ok) throw new Error(body.detail);
+    const isJson = /json/.test(found.headers.get("content-type") ?? "");
+    const body = isJson ? await found.json() : {};
+    if (!found.ok) throw new Error(body.detail ?? say("the server answered {status}", { status: found.status }));
     answer = body;
     draw();
     tell();

@@ -59,7 +59,10 @@ def test_small_money_keeps_four_decimals(value: object, text: str) -> None:
     [
         (0.2, f"0.2{T}ms"),
         (180, f"180{T}ms"),
+        (0, f"0{T}ms"),
         (4390, f"4.39{T}s"),
+        (27_320, f"27.3{T}s"),
+        (6_000, f"6{T}s"),
         (61_000, f"1{T}min 1{T}s"),
         (7_200_000, f"2{T}h"),
         (None, "–"),
@@ -103,3 +106,10 @@ def test_lines_and_other_scripts_of_the_world_stay_as_they_are() -> None:
     text = "שלום\n日本語 é"
 
     assert list(formats.pieces(text)) == [(text, "")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "digits"), [("5.8925", 4), ("42000", 0), ("65322.6", 1), ("98.12", 3), ("0.00012", 8)]
+)
+def test_a_calculated_level_has_the_digits_of_what_was_sent(sent: str, digits: int) -> None:
+    assert formats.digits_of(Decimal(sent)) == digits

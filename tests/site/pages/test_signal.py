@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from django.test import Client
 
-from evaluation.models import Attempt, Evaluation
+from evaluation.models import Attempt, Evaluation, PromptVersion
 from lens_site.pages import anatomy, words
+from lens_site.pages.prompt_diffs import diffs_of
 from lens_site.pages.rows import rows_of
 from markets.services import MarketDataUnavailable
 from pipeline import services as pipeline
-from signals.models import Signal
+from signals.models import Replay, Signal
 from tests.factories import NOON, make_decision, make_enrichment, make_evaluation, make_signal
 
 HOSTILE = "<script>alert(1)</script>\u202e[x](javascript:alert(1))"
@@ -150,10 +152,10 @@ def test_the_page_explains_a_signal(as_member: Members) -> None:
 
     text = as_member("Operator").get(f"/signals/{signal.event_id}").content.decode()
 
-    for told in ("differ on what to do (follow against ignore)", "timed out", "price has not run"):
+    for told in ("iffer on what to do (follow against ignore)", "timed out", "price has not run"):
         assert told in text
     assert "funding and open interest: stale 71 s old" in text
-    assert ">2.00\u202fs<" in text
+    assert ">2\u202fs<" in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
     assert "U+202E" in text
@@ -179,7 +181,7 @@ def test_a_refused_signal_shows_the_gate_that_refused(as_member: Members) -> Non
     text = as_member("Viewer").get(f"/signals/{signal.event_id}").content.decode()
 
     assert "signal is fresh" in text
-    assert "900.0 s · limit 300" in text
+    assert "limit 5\u202fmin" in text
     assert "No model was asked." in text
 
 
@@ -340,3 +342,38 @@ def test_tiles_count_the_live_signals_of_the_day(as_member: Members) -> None:
 
     assert tiles["signals"].value == 2
     assert "1 demo" in str(tiles["signals"].under)
+
+
+def test_a_replay_without_its_recording_says_that_its_candles_cannot_be_had(
+    as_member: Members, tmp_path: Path
+) -> None:
+    replay = Replay.objects.create(
+        symbol="BTC", candles_path=str(tmp_path / "gone.csv"), every_s=60, created_at=NOON
+    )
+    signal = make_signal(origin="REPLAY", replay=replay)
+
+    answer = as_member("Viewer").get(f"/signals/{signal.event_id}/candles")
+
+    assert answer.status_code == 503
+    assert "gone.csv" in answer.json()["detail"]
+
+
+@pytest.mark.django_db
+def test_a_prompt_tells_how_it_differs_from_the_version_before() -> None:
+    shipped = PromptVersion.objects.get(name="judge", version=1)
+    PromptVersion.objects.create(
+        name="judge",
+        version=2,
+        system=f"{shipped.system}\nBe brief.",
+        user=shipped.user,
+        sha256="0" * 64,
+        created_at=NOON,
+        created_by="tester",
+    )
+
+    found = diffs_of(["judge v2", "judge v1", "nonsense"])
+
+    assert found.keys() == {"judge v1", "judge v2"}
+    assert (found["judge v1"].before, found["judge v1"].lines) == ("", ())
+    assert found["judge v2"].before == "judge v1"
+    assert ("added", "+Be brief.") in found["judge v2"].lines

@@ -15,6 +15,7 @@ from decisions.types import JURY
 from evaluation.models import Evaluation, ModelState
 from evaluation.types import EvaluationStatus
 from lens_site.pages import standings
+from lens_site.pages.model_history import history_of
 from lens_site.pages.standings import Agreement, kappa
 from signals.models import Signal
 from signals.types import Origin, SignalStatus
@@ -23,13 +24,14 @@ from tests.factories import make_decision, make_evaluation, make_signal
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 FOLLOW, IGNORE = "FOLLOW_ENTER", "IGNORE"
+PAIR = ("rules", "ensemble")
 
 
 def judged(signal: Signal, decision: str | None, **changes: Any) -> Evaluation:
     values = {
         "model": "rules",
         "status": EvaluationStatus.DECIDED if decision else EvaluationStatus.ABSTAINED,
-        "verdict": {"decision": decision} if decision else None,
+        "verdict": {"action": decision} if decision else None,
         "latency_ms": 100.0,
         "finished_at": NOW,
     }
@@ -64,7 +66,7 @@ def test_demo_and_replays_count_not(origin: Origin) -> None:
     numbered(signal, 1, rules=FOLLOW, ensemble=FOLLOW)
 
     assert standings.standing_of(model="rules").asked == 0
-    assert standings.agreements(models=["rules", "ensemble"])["rules", "ensemble"].n == 0
+    assert standings.agreements(models=PAIR, said=standings.newest_words())[PAIR].n == 0
     assert standings.source_standings() == ([], 0)
 
 
@@ -108,7 +110,7 @@ def test_agreement_counts_signals_that_both_decided_on() -> None:
     numbered(make_signal(), 2, rules=IGNORE, ensemble=IGNORE)
     numbered(make_signal(), 3, rules=IGNORE)
 
-    found = standings.agreements(models=["rules", "ensemble"])
+    found = standings.agreements(models=PAIR, said=standings.newest_words())
 
     assert found["rules", "ensemble"] == Agreement(n=2, kappa=1.0)
 
@@ -118,7 +120,7 @@ def test_signals_on_which_models_differ_are_listed() -> None:
     numbered(split, 1, rules=FOLLOW, ensemble=IGNORE)
     numbered(make_signal(), 2, rules=IGNORE, ensemble=IGNORE)
 
-    found = standings.disagreements(models=["rules", "ensemble"], limit=10)
+    found = standings.disagreements(models=PAIR, said=standings.newest_words(), limit=10)
 
     assert found == [(split, {"ensemble": IGNORE, "rules": FOLLOW})]
 
@@ -205,3 +207,19 @@ def test_viewers_see_what_is_in_force_and_not_every_setting() -> None:
 
     assert "In force" in page
     assert "DATABASE_URL" not in page
+
+
+def test_a_model_is_told_era_by_era_and_by_the_hours_in_which_it_failed() -> None:
+    for hour, version in ((0, "a"), (1, "a"), (2, "b")):
+        at = NOW - timedelta(hours=5 - hour)
+        judged(make_signal(), IGNORE, model_version=version, finished_at=at)
+    judged(make_signal(), None, outcome="timeout", finished_at=NOW - timedelta(hours=2))
+
+    found = history_of(model="rules", limit=100, now=NOW)
+
+    assert [(era.model_version, era.decided, era.changed) for era in found.eras] == [
+        ("b", 1, ("version",)),
+        ("a", 2, ()),
+    ]
+    assert (found.asked, found.faults) == (4, {"timeout": 1})
+    assert [hour.since for hour in found.hours if hour.faults] == [NOW - timedelta(hours=2)]
