@@ -388,11 +388,23 @@ class SpendAdmin(Browsed):
 
 
 class AttemptInline(ReadOnly, AnyInline):
-    """The calls of one evaluation."""
+    """The calls of one evaluation; what was said in them is on the page of each."""
 
     model = Attempt
     extra = 0
     ordering = ("number",)
+    show_change_link = True
+    fields = (
+        "number",
+        "status",
+        "started_at",
+        "latency_ms",
+        "model_reported",
+        "tokens_in",
+        "tokens_out",
+        "cost_usd",
+        "error",
+    )
 
 
 class RerunForm(forms.Form):
