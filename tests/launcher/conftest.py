@@ -61,7 +61,7 @@ PYPROJECT = """
 [project]
 version = "9.9"
 [tool.pytest.ini_options]
-addopts = "-p no:django -p no:asyncio"
+addopts = "-p no:django -p no:asyncio -p no:schemathesis -p no:hypothesispytest -p no:anyio"
 """
 ASGI = """
 import os, pathlib
