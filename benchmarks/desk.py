@@ -60,6 +60,17 @@ def desk(variables: Mapping[str, str], *, workers: int) -> Iterator[dict[str, st
 
 
 @contextmanager
+def program(environment: Mapping[str, str], command: str) -> Iterator[None]:
+    """Run one more program of a desk while the block runs."""
+    started = _start(environment, command)
+    try:
+        yield
+    finally:
+        started.terminate()
+        started.wait(timeout=30)
+
+
+@contextmanager
 def fake_vendors(*, latency_ms: int) -> Iterator[str]:
     """Run the scripted vendors in a process of their own; yields their address."""
     port = free_port()

@@ -2,6 +2,14 @@
 
 Run it with ``.venv/bin/python -m benchmarks.language_models [--json]``. Every figure is a ratio
 or an overhead against the fake vendors' own latency in the same run.
+
+``added`` runs from a signal's receipt to its decision's number, less the latency that the vendors
+are told to have: gathering facts, prompts, SDKs, settling and publishing are in it, and so is what
+the fake vendors themselves take beyond their latency.
+
+``at_once`` measures the calls alone: the facts of its signals are frozen first, in the measuring
+process, so all 200 evaluations wait when the one worker starts. The span is from the start of the
+first call to the end of the last one, opening the connections included.
 """
 
 from __future__ import annotations
@@ -16,7 +24,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from benchmarks.desk import ROOT, desk, fake_vendors
+from benchmarks.desk import ROOT, desk, fake_vendors, program
 
 LATENCY_MS = 2_000
 MODELS = 4
@@ -30,7 +38,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--part", choices=["submit", "report"], help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=["submit", "freeze", "report"], help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--pause-s", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -45,8 +53,7 @@ def measure() -> dict[str, Any]:
     """Return every figure of one run."""
     with fake_vendors(latency_ms=LATENCY_MS) as vendors:
         environment = model_environment(vendors, count=MODELS)
-        with desk(environment, workers=1) as running:
-            crowd = _part(running, "submit", count=AT_ONCE // MODELS)
+        crowd = _crowd(environment)
         slow = _paced(environment, per_min=SLOW_PER_MIN)
         fast = _paced(environment, per_min=FAST_PER_MIN)
     return {
@@ -56,6 +63,15 @@ def measure() -> dict[str, Any]:
         f"at_{SLOW_PER_MIN}_per_min": slow,
         f"at_{FAST_PER_MIN}_per_min": fast,
     }
+
+
+def _crowd(environment: dict[str, str]) -> dict[str, Any]:
+    """Let one worker find all evaluations waiting when it starts."""
+    count = AT_ONCE // MODELS
+    with desk(environment, workers=0) as running:
+        _part(running, "freeze", count=count)
+        with program(running, "run_worker"):
+            return _part(running, "report", count=count)
 
 
 def model_environment(vendors: str, *, count: int) -> dict[str, str]:
@@ -120,15 +136,43 @@ def _inside(options: argparse.Namespace) -> None:
         owner = f"bench-{number}"
         services.submit_signals(submissions=[Submission(draft=draft, owner=owner)], now=now)
 
-    for number in range(WARM_UP):
-        submit("warm-up", number)
-    _wait_for(source="warm-up", signals=WARM_UP)
+    if options.part == "submit":
+        for number in range(WARM_UP):
+            submit("warm-up", number)
+        _wait_for(source="warm-up", signals=WARM_UP)
     started = time.perf_counter()
-    for number in range(options.count):
+    for number in range(0 if options.part == "report" else options.count):
         submit("bench", number)
         time.sleep(max(0.0, (number + 1) * options.pause_s - (time.perf_counter() - started)))
+    if options.part == "freeze":
+        _freeze(options.count)
+        sys.stdout.write("{}")
+        return
     _wait_for(source="bench", signals=options.count)
     sys.stdout.write(json.dumps(_figures(expected=options.count)))
+
+
+def _freeze(count: int) -> None:
+    """Gather the facts of all signals, as a worker would, and leave the models to a worker."""
+    import asyncio
+
+    from enrichment.jobs import ENRICH
+    from pipeline.services import claim
+    from pipeline.stage import Finished, perform, settle_all
+
+    claims = claim(stage=ENRICH, limit=count, worker="benchmark")
+    works = ENRICH.load([each.subject for each in claims])
+
+    async def gather() -> list[Any]:
+        return await asyncio.gather(*(perform(ENRICH, works[each.subject]) for each in claims))
+
+    results = asyncio.run(gather())
+    settle_all(
+        [
+            Finished(ENRICH, each, works[each.subject], result)
+            for each, result in zip(claims, results, strict=True)
+        ]
+    )
 
 
 def _wait_for(*, source: str, signals: int) -> None:
