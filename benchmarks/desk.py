@@ -71,12 +71,14 @@ def program(environment: Mapping[str, str], command: str) -> Iterator[None]:
 
 
 @contextmanager
-def fake_vendors(*, latency_ms: int) -> Iterator[str]:
+def fake_vendors(*, latency_ms: int, spread_ms: int = 0) -> Iterator[str]:
     """Run the scripted vendors in a process of their own; yields their address."""
     port = free_port()
     command = [sys.executable, "manage.py", "fake_llm", "--port", str(port)]
     program = subprocess.Popen(
-        [*command, "--latency-ms", str(latency_ms)], cwd=ROOT, stdout=subprocess.DEVNULL
+        [*command, "--latency-ms", str(latency_ms), "--spread-ms", str(spread_ms)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
     )
     try:
         until_listening(port)

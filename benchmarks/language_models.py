@@ -1,21 +1,24 @@
 """What Lens adds to the vendors' own time, and how many calls wait at once in one worker.
 
 Run it with ``.venv/bin/python -m benchmarks.language_models [--json]``. Every figure is a ratio
-or an overhead against the fake vendors' own latency in the same run.
+or an overhead against the fake vendors' own time in the same run, call by call as their ledger
+tells it: from the arrival of the call until its answer leaves.
 
-``added`` runs from a signal's receipt to its decision's number, less the latency that the vendors
-are told to have: gathering facts, prompts, SDKs, settling and publishing are in it, and so is what
-the fake vendors themselves take beyond their latency.
+Signals come at an even pace; vendors take 1.5 to 2.5 s, each call its own time. ``added`` runs
+from the frozen case to the decision's number, less the vendor's time: prompt, reservation, SDK,
+waiting for a turn, reading, settling, deciding and publishing are in it. ``whole`` begins at the
+signal's receipt, so the gathering of facts is in it too.
 
-``at_once`` measures the calls alone: the facts of its signals are frozen first, in the measuring
-process, so all 200 evaluations wait when the one worker starts. The span is from the start of the
-first call to the end of the last one, opening the connections included.
+``at_once`` measures the calls alone, each of 2 s: the facts of its signals are frozen first, in
+the measuring process, so all 200 evaluations wait when the one worker starts. The span is from the
+start of the first call to the end of the last one, opening the connections included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,15 +26,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from benchmarks.desk import ROOT, desk, fake_vendors, program
 
 LATENCY_MS = 2_000
+LEAST_MS, SPREAD_MS = 1_500, 1_000
 MODELS = 4
 AT_ONCE = 200
 SLOW_PER_MIN, FAST_PER_MIN = 60, 600
 SECONDS = 30
 WARM_UP = 5
+MILLISECOND = timedelta(milliseconds=1)
+LEDGER = "BENCH_LEDGER_URL"
+USD_PER_MILLION = 1
 
 
 def main() -> None:
@@ -52,12 +60,12 @@ def main() -> None:
 def measure() -> dict[str, Any]:
     """Return every figure of one run."""
     with fake_vendors(latency_ms=LATENCY_MS) as vendors:
+        crowd = _crowd(model_environment(vendors, count=MODELS))
+    with fake_vendors(latency_ms=LEAST_MS, spread_ms=SPREAD_MS) as vendors:
         environment = model_environment(vendors, count=MODELS)
-        crowd = _crowd(environment)
         slow = _paced(environment, per_min=SLOW_PER_MIN)
         fast = _paced(environment, per_min=FAST_PER_MIN)
     return {
-        "vendor_latency_ms": LATENCY_MS,
         "models": MODELS,
         "at_once": crowd,
         f"at_{SLOW_PER_MIN}_per_min": slow,
@@ -83,6 +91,7 @@ def model_environment(vendors: str, *, count: int) -> dict[str, str]:
         "MAX_PRICE_DRIFT_BPS": "1000000",
         "JURY_DEADLINE_MS": "9000",
         "LLM_BUDGET_USD_PER_DAY": "1000",
+        LEDGER: f"{vendors}/_ledger",
     }
     for name in names:
         prefix = f"MODEL_{name.upper()}"
@@ -117,6 +126,8 @@ def _inside(options: argparse.Namespace) -> None:
     import django
 
     django.setup()
+    if options.part != "report":
+        _name_prices()
     from signals import services
     from signals.types import Direction, EventType, SignalDraft, Submission
 
@@ -149,7 +160,21 @@ def _inside(options: argparse.Namespace) -> None:
         sys.stdout.write("{}")
         return
     _wait_for(source="bench", signals=options.count)
-    sys.stdout.write(json.dumps(_figures(expected=options.count)))
+    sys.stdout.write(
+        json.dumps(_figures(expected=options.count, is_paced=options.part == "submit"))
+    )
+
+
+def _name_prices() -> None:
+    """Give every model a price, so that each call is reserved and settled as paid calls are."""
+    from evaluation.models import ModelCard, Price
+
+    for number in range(MODELS):
+        card = ModelCard.objects.create(
+            provider="compatible", model_id=f"bench-m{number}", structured="json_schema"
+        )
+        usd = Decimal(USD_PER_MILLION)
+        Price.objects.create(card=card, valid_from="2026-01-01", input_usd=usd, output_usd=usd)
 
 
 def _freeze(count: int) -> None:
@@ -184,31 +209,52 @@ def _wait_for(*, source: str, signals: int) -> None:
         time.sleep(0.2)
 
 
-def _figures(*, expected: int) -> dict[str, Any]:
+def _figures(*, expected: int, is_paced: bool) -> dict[str, Any]:
     from decisions.models import Decision
+    from enrichment.models import Enrichment
     from evaluation.models import Attempt
     from pipeline.models import Heartbeat
 
+    took_ms = _took_ms()
+    frozen = dict(Enrichment.objects.values_list("event_id", "created_at"))
     rows = Decision.objects.filter(source="bench", published_at__isnull=False)
-    added, begins, ends = [], [], []
+    added, whole, begins, ends = [], [], [], []
+    cost = Decimal(0)
     for row in rows.exclude(model="jury").select_related("signal"):
         attempt = Attempt.objects.get(
             evaluation__signal=row.signal, evaluation__model=row.model, status="ok"
         )
-        whole = row.published_at - row.signal.received_at  # type: ignore[operator]
-        added.append(whole / timedelta(milliseconds=1) - LATENCY_MS)
+        vendor_ms = took_ms[attempt.request_id]
+        added.append((row.published_at - frozen[row.event_id]) / MILLISECOND - vendor_ms)  # type: ignore[operator]
+        whole.append((row.published_at - row.signal.received_at) / MILLISECOND - vendor_ms)  # type: ignore[operator]
         begins.append(attempt.started_at)
         ends.append(attempt.started_at + timedelta(milliseconds=attempt.latency_ms))
-    span_ms = (max(ends) - min(begins)) / timedelta(milliseconds=1)
+        cost += attempt.cost_usd or 0
+    if is_paced:
+        times = {
+            "added_p50_ms": _share(added, 0.50),
+            "added_p95_ms": _share(added, 0.95),
+            "whole_p50_ms": _share(whole, 0.50),
+            "whole_p95_ms": _share(whole, 0.95),
+        }
+    else:
+        span_ms = (max(ends) - min(begins)) / MILLISECOND
+        times = {"calls_span_against_one": round(span_ms / LATENCY_MS, 3)}
     worker = Heartbeat.objects.get(kind="worker")
     return {
         "decisions": len(added),
         "expected": expected * MODELS,
-        "added_p50_ms": _share(added, 0.50),
-        "added_p95_ms": _share(added, 0.95),
-        "calls_span_against_one": round(span_ms / LATENCY_MS, 3),
+        **times,
+        "cost_usd": str(cost),
         "worker_peak_rss_mb": _rss_mb(int(worker.name.rpartition("-")[2])),
     }
+
+
+def _took_ms() -> dict[str, float]:
+    """Return how long each call took at the vendors, by its request id."""
+    with urlopen(os.environ[LEDGER], timeout=30) as answer:  # noqa: S310  loopback
+        calls = json.load(answer)["calls"]
+    return {call["request_id"]: call["took_ms"] for call in calls if call["took_ms"] is not None}
 
 
 def _share(values: list[float], share: float) -> float:
@@ -227,7 +273,7 @@ def _rss_mb(pid: int) -> float | None:
 
 def table(figures: dict[str, Any]) -> str:
     """Return the figures as text."""
-    lines = [f"vendor latency {figures['vendor_latency_ms']} ms, {figures['models']} models"]
+    lines = [f"{figures['models']} models"]
     for name, part in figures.items():
         if isinstance(part, dict):
             lines += ["", name, *(f"  {key:<24}{value}" for key, value in part.items())]

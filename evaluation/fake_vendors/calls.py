@@ -123,6 +123,7 @@ class Call:
     ) -> None:
         """Send the head of an answer, with ``more`` headers than every answer has."""
         self.entry.status = status
+        self.entry.leave()
         headers = [(b"content-type", kind), (b"content-length", b"%d" % size), *more]
         headers.append((self.wire.request_id_header.encode(), self.request_id.encode()))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evaluation.fake_vendors.asked import Asked, Usage, digest
@@ -14,7 +15,10 @@ OPEN = "open"
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One call; its tokens are None unless an answer that tells them went out whole."""
+    """One call; its tokens are None unless an answer that tells them went out whole.
+
+    ``took_ms`` is how long the call took here, from its arrival until its answer began to leave.
+    """
 
     number: int
     vendor: str
@@ -27,11 +31,21 @@ class Entry:
     tokens_cached: int | None = None
     tokens_out: int | None = None
     tokens_reasoning: int | None = None
+    took_ms: float | None = None
+    came_s: float = field(default_factory=time.perf_counter, repr=False)
 
     def bill(self, usage: Usage) -> None:
         """Put a call's tokens on the bill."""
         self.tokens_in, self.tokens_cached = usage.tokens_in, usage.cached
         self.tokens_out, self.tokens_reasoning = usage.tokens_out, usage.reasoning
+
+    def leave(self) -> None:
+        """Note that the answer goes out now: all that comes after it is the caller's own time."""
+        self.took_ms = round((time.perf_counter() - self.came_s) * 1000, 3)
+
+    def told(self) -> dict[str, Any]:
+        """Return the entry as JSON; on which clock the call came in is nobody's business."""
+        return {name: value for name, value in asdict(self).items() if name != "came_s"}
 
     def forget_bill(self, outcome: str) -> None:
         """Say how a call ended that nobody pays for."""
@@ -69,7 +83,7 @@ class Ledger:
         """Return calls, and totals by vendor and model, as JSON."""
         entries = list(self.entries)
         return {
-            "calls": [asdict(entry) for entry in entries],
+            "calls": [entry.told() for entry in entries],
             "models": _totals(entries),
             "most_at_once": self.most_at_once,
             "strayed": self.strayed,

@@ -400,6 +400,7 @@ async def test_two_hundred_slow_calls_go_on_at_once(fake_vendors: Vendors) -> No
     tokens = sum(answer.usage.total_tokens for answer in answers if answer.usage)
     total = ledger["models"][0]
     assert ledger["most_at_once"] == 200
+    assert all(call["took_ms"] >= 2000 for call in ledger["calls"])
     assert tokens == total["tokens_in"] + total["tokens_out"]
 
 
