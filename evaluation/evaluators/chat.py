@@ -53,22 +53,27 @@ class Chat(LLM):
 
     def arguments(self, request: Request) -> dict[str, Any]:
         """Return the call in the words that most servers know."""
-        said = [{"role": role, "content": text} for role, text in request.dialogue]
         wanted = {
             "model": self.model_id,
-            "messages": [{"role": "system", "content": request.instructions}, *said],
+            "messages": [],  # the SDK demands some; those in extra_body take their place
             self.cap: request.max_tokens,
             "seed": request.seed,
             "temperature": request.temperature,
             "reasoning_effort": request.effort or None,
-            "extra_body": self._untouched(request) or None,
+            "extra_body": self._untouched(request),
         }
         return {name: value for name, value in wanted.items() if value is not None}
 
     def _untouched(self, request: Request) -> dict[str, Any]:
-        """Return what the SDK need not look into: a schema takes it longer than all the rest."""
+        """Return what the SDK need not look into: it would take longer than all the rest."""
         shape = self.shape(request)
-        return self.extras(request) | ({"response_format": shape} if shape else {})
+        said = [{"role": role, "content": text} for role, text in request.dialogue]
+        messages = [{"role": "system", "content": request.instructions}, *said]
+        return {
+            **self.extras(request),
+            "messages": messages,
+            **({"response_format": shape} if shape else {}),
+        }
 
     def shape(self, request: Request) -> dict[str, Any] | None:
         """Return how the answer is held to its shape, as far as the model can be."""

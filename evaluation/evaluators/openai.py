@@ -53,20 +53,21 @@ class OpenAI(LLM):
         arguments: dict[str, Any] = {
             "model": self.model_id,
             "instructions": request.instructions,
-            "input": [{"role": role, "content": text} for role, text in request.dialogue],
             "max_output_tokens": request.max_tokens,
             "store": False,
             "prompt_cache_key": request.cache_key,
         }
+        said = [{"role": role, "content": text} for role, text in request.dialogue]
+        untouched: dict[str, Any] = {"input": said}  # the SDK would take long to look into it
         if request.is_constrained:
             shape = {"name": "verdict", "strict": True, "schema": request.schema}
             text = {"format": {"type": "json_schema", **shape}}
-            arguments["extra_body"] = {"text": text}  # else the SDK takes long to look into it
+            untouched["text"] = text
         if request.effort:
             arguments["reasoning"] = {"effort": request.effort}
         if request.temperature is not None:
             arguments["temperature"] = request.temperature
-        return arguments
+        return arguments | {"extra_body": untouched}
 
     async def close(self) -> None:
         self.sdk.take()
