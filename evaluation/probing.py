@@ -1,4 +1,4 @@
-"""Finding out what a vendor's model does, with the user's own key and three small requests."""
+"""Finding out what a vendor's model does, with the user's own key and four small requests."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ USER = "A trial without facts: judge a long signal on ASSET at 100, stop 98, tar
 EVENT = "OPEN_SIGNAL"
 FEW_TOKENS = 16  # the least that every vendor accepts as a limit, and too few for an answer
 SEED = 7
+TEMPERATURE = 0.5
 SEEDLESS = ("responses", "messages", "decisions")
 """APIs that have no seed to send."""
 
-REQUESTS = 3
+COLDLESS = ("messages", "decisions")
+"""APIs that have no temperature to send."""
+
+REQUESTS = 4
 
 
 class ProbeRefused(Exception):
@@ -99,12 +103,21 @@ async def probe(plan: Plan, *, now: datetime) -> Probed:
     truncation = _of_truncation(await ask(FEW_TOKENS))
     seed = Finding(held=None, note="this API takes no seed")
     if plan.card.api not in SEEDLESS:
-        seed = _of_seed(await ask(plan.evaluator.max_tokens, seed=SEED))
+        seed = _of_wish("a seed", await ask(plan.evaluator.max_tokens, seed=SEED))
+    temperature = Finding(held=None, note="this API takes no temperature")
+    if plan.card.api not in COLDLESS:
+        warm = await ask(plan.evaluator.max_tokens, temperature=TEMPERATURE)
+        temperature = _of_wish("a temperature", warm)
     await plan.evaluator.close()
     reported = [each.model_reported for each in answers if isinstance(each, Completion)]
     costs = [spending.cost_of(_attempt(each, now), plan.prices) for each in answers]
     return Probed(
-        findings={"schema": schema, "truncation": truncation, "seed": seed},
+        findings={
+            "schema": schema,
+            "truncation": truncation,
+            "seed": seed,
+            "temperature": temperature,
+        },
         reported=next((name for name in reversed(reported) if name), ""),
         calls=len(answers),
         cost_usd=spending.total([_attempt(each, now) for each in answers], costs),
@@ -118,7 +131,9 @@ class _Asking:
         self._plan = plan
         self._answers = answers
 
-    async def __call__(self, max_tokens: int, seed: int | None = None) -> Completion | CallFailed:
+    async def __call__(
+        self, max_tokens: int, seed: int | None = None, temperature: float | None = None
+    ) -> Completion | CallFailed:
         card = self._plan.card
         request = Request(
             system=SYSTEM,
@@ -126,9 +141,13 @@ class _Asking:
             schema=ANSWER_SCHEMA(EVENT),
             max_tokens=max_tokens,
             seed=seed,
-            temperature=None,
+            temperature=temperature,
             effort=self._plan.evaluator.effort or card.effort,
-            card=card if seed is None else replace(card, supports_seed=True),
+            card=replace(
+                card,
+                supports_seed=card.supports_seed or seed is not None,
+                supports_temperature=card.supports_temperature or temperature is not None,
+            ),
         )
         answer: Completion | CallFailed
         try:
@@ -164,11 +183,11 @@ def _of_truncation(answer: Completion | CallFailed) -> Finding:
     )
 
 
-def _of_seed(answer: Completion | CallFailed) -> Finding:
+def _of_wish(wish: str, answer: Completion | CallFailed) -> Finding:
     if isinstance(answer, CallFailed):
         refused = answer.status is AttemptStatus.BAD_REQUEST
         return Finding(held=False, note=str(answer)[:200]) if refused else _failed(answer)
-    return Finding(held=True, note="a seed is accepted")
+    return Finding(held=True, note=f"{wish} is accepted")
 
 
 def _failed(error: CallFailed) -> Finding:
@@ -193,7 +212,8 @@ def _attempt(answer: Completion | CallFailed, now: datetime) -> Attempt:
 def record_probe(*, plan: Plan, probed: Probed, now: datetime) -> ModelCard:
     """Keep what was found on the model's card, and count what it cost.
 
-    Whether the model takes a seed is corrected by what it showed; all else is for people to judge.
+    Whether the model takes a seed and a temperature is corrected by what it showed; all else is
+    for people to judge.
     """
     card = plan.card
     row, _ = ModelCard.objects.get_or_create(
@@ -212,9 +232,10 @@ def record_probe(*, plan: Plan, probed: Probed, now: datetime) -> ModelCard:
     row.probe = {name: found.as_json() for name, found in probed.findings.items()} | {
         "reported": probed.reported
     }
-    seed = probed.findings["seed"].held
+    seed, temperature = (probed.findings[each].held for each in ("seed", "temperature"))
     row.supports_seed = row.supports_seed if seed is None else seed
-    row.save(update_fields=["probed_at", "probe", "supports_seed"])
+    row.supports_temperature = row.supports_temperature if temperature is None else temperature
+    row.save(update_fields=["probed_at", "probe", "supports_seed", "supports_temperature"])
     spending.charge(
         model=plan.evaluator.name,
         amount=probed.cost_usd or spending.NOTHING,

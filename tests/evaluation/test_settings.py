@@ -238,7 +238,7 @@ def test_a_probe_tells_its_price_first_and_keeps_what_it_found(
 
     refused = run_models("probe", "chatgpt")
 
-    assert "chatgpt: 3 requests to openai gpt-6-luna, at most 0." in refused
+    assert "chatgpt: 4 requests to openai gpt-6-luna, at most 0." in refused
     assert "Nothing was sent." in refused
     assert fake_vendors.ledger()["calls"] == []
     told = run_models("probe", "--yes")
@@ -247,9 +247,27 @@ def test_a_probe_tells_its_price_first_and_keeps_what_it_found(
     assert card.probed_at is not None
     assert card.probe["schema"]["held"] is True
     assert card.probe["seed"] == {"held": None, "note": "this API takes no seed"}
+    assert card.probe["temperature"]["held"] is card.supports_temperature is True
     assert ModelCard.objects.get(model_id="gemini-3.8-flash").probe["seed"]["held"] is True
-    assert Spend.objects.get(model="chatgpt").calls == 2
-    assert Spend.objects.get(model="gemini").calls == 3
+    assert Spend.objects.get(model="chatgpt").calls == 3
+    assert Spend.objects.get(model="gemini").calls == 4
+
+
+@pytest.mark.django_db
+def test_a_wish_that_a_vendor_refuses_is_struck_from_the_card(
+    name: Name, fake_vendors: Vendors
+) -> None:
+    card = ModelCard.objects.get(model_id="gpt-6-luna")
+    card.supports_temperature = True
+    card.save()
+    name(chatgpt={"API_KEY": "k", "BASE_URL": fake_vendors.url("openai")})
+    fake_vendors.script("400")
+
+    told = run_models("probe", "chatgpt", "--yes")
+
+    card.refresh_from_db()
+    assert "temperature NO" in told
+    assert (card.probe["temperature"]["held"], card.supports_temperature) == (False, False)
 
 
 @pytest.mark.django_db

@@ -26,7 +26,7 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(dest="verb", metavar="verb", required=True)
         listing = verbs.add_parser("list", help="models with price, state and what they cost today")
         listing.add_argument("--json", action="store_true", help="one JSON array")
-        trial = verbs.add_parser("probe", help="try with three small requests what models do")
+        trial = verbs.add_parser("probe", help="try with four small requests what models do")
         trial.add_argument("names", nargs="*", metavar="model", help="all language models")
         trial.add_argument("--yes", action="store_true", help="do not ask before spending")
         for verb, text in (("enable", "let a model be asked"), ("disable", "ask it no more")):
