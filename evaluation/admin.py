@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -12,13 +12,13 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
-from django.db.models import Field, QuerySet
+from django.db.models import DecimalField, Field, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from evaluation import admission, authoring, queries, rerunning, services
+from evaluation import admission, authoring, cards, queries, rerunning, services
 from evaluation.evaluators.base import LanguageModel
 from evaluation.models import (
     Attempt,
@@ -57,6 +57,8 @@ else:
 FIRST_PROMPT = "judge"
 RERUN_MAX = 500  # signals that one click has judged again
 TEMPLATES = "admin/evaluation/promptversion"
+DECISIONS = "decisions"
+STRUCTURED = ("json_schema", "json_object", "none")
 
 
 class PromptForm(AnyForm):
@@ -264,15 +266,40 @@ class PromptVersionAdmin(AnyAdmin):
 
 
 class NullsMayBeEmpty:
-    """Leaves empty what is not known: unknown is no number."""
+    """Leaves empty what is not known: unknown is no number. No amount is below nothing."""
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
+        if isinstance(db_field, DecimalField):
+            kwargs |= {"min_value": 0, "widget": forms.NumberInput({"class": "vIntegerField"})}
         field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
         if field is not None and db_field.null:
             field.required = False
         return field
+
+
+class ModelCardForm(AnyForm):
+    """A card; a word that no adapter knows would silently mean less than was meant."""
+
+    class Meta:
+        model = ModelCard
+        fields = "__all__"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        known = {
+            "provider": sorted(cards.shipped()["defaults"]),
+            "api": sorted({DECISIONS, *(each["api"] for each in _defaults())}),
+            "structured": STRUCTURED,
+        }
+        for name, words in known.items():
+            self.fields[name] = forms.ChoiceField(choices=[(word, word) for word in words])
+
+
+def _defaults() -> Iterable[Mapping[str, Any]]:
+    defaults: Mapping[str, Mapping[str, Any]] = cards.shipped()["defaults"]
+    return defaults.values()
 
 
 class PriceInline(NullsMayBeEmpty, AnyInline):
@@ -286,6 +313,7 @@ class PriceInline(NullsMayBeEmpty, AnyInline):
 class ModelCardAdmin(NullsMayBeEmpty, Audited):
     """What is known of vendors' models; probes write it too."""
 
+    form = ModelCardForm
     list_display = ("provider", "model_id", "api", "structured", "retire_on", "probed_at")
     list_filter = ("provider", "structured")
     search_fields = ("model_id",)

@@ -164,7 +164,7 @@ class Price(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.card_id} from {self.valid_from}"
+        return f"{self.input_usd} in, {self.output_usd} out from {self.valid_from}"
 
 
 class ModelState(models.Model):

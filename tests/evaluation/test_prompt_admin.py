@@ -243,28 +243,30 @@ def test_a_version_that_does_not_exist_is_not_found(office: Client) -> None:
     assert office.get(f"{PROMPTS}999999/change/diff/").status_code == 404
 
 
+CARD = {
+    "provider": "openai",
+    "model_id": "m-1",
+    "api": "responses",
+    "structured": "json_object",
+    "context_tokens": "",
+    "output_tokens": "",
+    "retire_on": "",
+    "prices-TOTAL_FORMS": "1",
+    "prices-INITIAL_FORMS": "0",
+    "prices-0-valid_from": "2026-11-01",
+    "prices-0-input_usd": "0.5",
+    "prices-0-cached_usd": "",
+    "prices-0-cache_write_usd": "",
+    "prices-0-output_usd": "2",
+}
+
+
 def test_cards_and_prices_are_corrected_with_what_is_unknown_left_empty(office: Client) -> None:
     card = ModelCard.objects.create(
         provider="openai", model_id="m-1", api="responses", structured="json_schema"
     )
-    written = {
-        "provider": "openai",
-        "model_id": "m-1",
-        "api": "responses",
-        "structured": "json_object",
-        "context_tokens": "",
-        "output_tokens": "",
-        "retire_on": "",
-        "prices-TOTAL_FORMS": "1",
-        "prices-INITIAL_FORMS": "0",
-        "prices-0-valid_from": "2026-11-01",
-        "prices-0-input_usd": "0.5",
-        "prices-0-cached_usd": "",
-        "prices-0-cache_write_usd": "",
-        "prices-0-output_usd": "2",
-    }
 
-    response = office.post(f"/admin/evaluation/modelcard/{card.pk}/change/", written)
+    response = office.post(f"/admin/evaluation/modelcard/{card.pk}/change/", CARD)
 
     card.refresh_from_db()
     price = Price.objects.get(card=card)
@@ -275,6 +277,28 @@ def test_cards_and_prices_are_corrected_with_what_is_unknown_left_empty(office: 
         Decimal("0.5"),
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ({"structured": "json_shema"}, "json_shema is not one of the available choices"),
+        ({"api": "respones"}, "respones is not one of the available choices"),
+        ({"provider": "opnai"}, "opnai is not one of the available choices"),
+        ({"prices-0-output_usd": "-2"}, "greater than or equal to 0"),
+    ],
+)
+def test_a_card_that_no_adapter_would_understand_is_not_kept(
+    office: Client, written: dict[str, str], fault: str
+) -> None:
+    card = ModelCard.objects.create(
+        provider="openai", model_id="m-1", api="responses", structured="json_schema"
+    )
+
+    page = office.post(f"/admin/evaluation/modelcard/{card.pk}/change/", CARD | written)
+
+    assert fault in page.content.decode()
+    assert not Price.objects.filter(card=card).exists()
 
 
 def test_trails_are_read_and_never_written(office: Client) -> None:
