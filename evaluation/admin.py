@@ -533,7 +533,8 @@ class EvaluationAdmin(Browsed):
         self, request: HttpRequest, chosen: QuerySet[Evaluation]
     ) -> HttpResponse | None:
         """Ask which model, show what it would cost, and begin once that is agreed to."""
-        ids = tuple(chosen.values_list("signal__event_id", flat=True).distinct()[: RERUN_MAX + 1])
+        signals = chosen.order_by("signal").values_list("signal__event_id", flat=True).distinct()
+        ids = tuple(signals[: RERUN_MAX + 1])
         if len(ids) > RERUN_MAX:
             text = f"at most {RERUN_MAX} signals at a time; ./lens reevaluate takes more"
             self.message_user(request, text, messages.ERROR)

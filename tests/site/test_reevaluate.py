@@ -582,7 +582,8 @@ def operator(*permissions: str) -> Client:
 
 
 def test_the_admin_tells_the_cost_first_and_judges_when_that_is_agreed_to() -> None:
-    rows = [judged_first(judged()), judged_first(judged(symbol="ETH"))]
+    btc, eth = judged(), judged(symbol="ETH")
+    rows = [judged_first(btc), judged_first(btc, model="bold"), judged_first(eth)]
     client = operator("view_evaluation", "add_rerun")
     chosen = {"action": "judge_again", "_selected_action": [str(row.id) for row in rows]}
 
