@@ -136,7 +136,9 @@ def _row(name: str, *, now: datetime) -> dict[str, Any]:
         notes.append(f"its vendor ends it on {card.retire_on}")
     if card is not None and card.probed_at is not None:
         held = ", ".join(
-            what for what in ("schema", "truncation", "seed") if _held(card.probe, what)
+            what
+            for what in ("schema", "truncation", "seed", "temperature")
+            if _held(card.probe, what)
         )
         notes.append(f"probed on {card.probed_at:%Y-%m-%d}: {held or 'nothing'} held")
     if card is None:
