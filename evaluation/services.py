@@ -42,6 +42,7 @@ from evaluation.types import (
     SourceRate,
     Verdict,
 )
+from pipeline import egress
 from pipeline import services as pipeline
 from pipeline.models import DeadLetter, StageRun
 from pipeline.plugins import build_plugins
@@ -146,6 +147,7 @@ def equip(*, assignments: Mapping[UUID, Assignment], now: datetime) -> Mapping[U
 
 def warm_up() -> None:
     """Load what the first question to each vendor would otherwise wait for."""
+    egress.tls()
     for evaluator in evaluators().values():
         evaluator.warm_up()
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Collection
+from functools import cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -19,6 +21,16 @@ import httpx2
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 NAT64 = "64:ff9b::"
 KEPT_S = 60.0
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Return the one TLS context of this process.
+
+    Reading the certificates takes a tenth of a second, and each client would do so for itself, at
+    its first call and in everybody's way.
+    """
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class ForbiddenAddress(httpx2.ConnectError):

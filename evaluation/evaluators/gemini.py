@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import httpx2
+
 from evaluation.evaluators.llm import LLM, Completion, Request
 from evaluation.evaluators.wire import PerLoop, Reply
 from evaluation.types import AttemptStatus
+from pipeline import egress
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -75,6 +78,9 @@ def open_sdk(model: LLM) -> Client:
         timeout=int(model.timeout_s * 1000),
         retry_options=HttpRetryOptions(attempts=1),
         httpx_async_client=model.http(),
+        # what follows it would make for itself and never use, reading certificates for each
+        httpx_client=httpx2.Client(verify=egress.tls(), trust_env=False),
+        async_client_args={"ssl": egress.tls()},
     )
     return Client(api_key=model.api_key or "none", vertexai=False, http_options=options)
 

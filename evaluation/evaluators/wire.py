@@ -147,7 +147,8 @@ def open_client(
         keepalive_expiry=IDLE_S,
     )
     inner = transport or egress.Pinned(
-        httpx2.AsyncHTTPTransport(limits=limits, trust_env=False), allowed=local_hosts
+        httpx2.AsyncHTTPTransport(verify=egress.tls(), limits=limits, trust_env=False),
+        allowed=local_hosts,
     )
     return httpx2.AsyncClient(
         transport=Guard(inner),

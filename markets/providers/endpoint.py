@@ -99,7 +99,7 @@ class JsonEndpoint:
                 trust_env=False,
                 transport=self._transport
                 or egress.Pinned(
-                    httpx2.AsyncHTTPTransport(limits=limits, trust_env=False),
+                    httpx2.AsyncHTTPTransport(verify=egress.tls(), limits=limits, trust_env=False),
                     allowed=self._local_hosts,
                 ),
             )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from evaluation.evaluators import llm
 from evaluation.types import REASONS, Attempt, AttemptStatus, Card, Case, Opinion
+from pipeline import egress
 from tests.evaluation.answers import answer
 from tests.evaluation.vendors import DECIDERS, KEY, KINDS, WRITERS, model, prompted
 from tests.fake_vendors import Vendors, running
@@ -259,6 +261,19 @@ async def test_usage_that_cannot_be_true_is_not_known_and_never_zero(
     assert (attempt.tokens_in, attempt.tokens_out) == (None, None)
     assert "tokens_in" in attempt.error
     assert "tokens_out" in attempt.error
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_a_first_call_reads_no_certificates_while_others_wait(
+    vendors: Vendors, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    egress.tls()
+    for reading in ("load_verify_locations", "load_default_certs"):
+        monkeypatch.setattr(ssl.SSLContext, reading, lambda *_, **__: pytest.fail("read again"))
+
+    opinion = await judged(vendors, name)
+
+    assert opinion.status is OK
 
 
 @pytest.mark.parametrize("name", WRITERS)
