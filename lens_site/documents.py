@@ -335,6 +335,10 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
             "Where spans are sent over OTLP/HTTP, without `/v1/traces`; empty: nowhere."
         ),
         "DISK_FREE_MIN_MB": D("Megabytes that must be free for `/ready` to say yes."),
+        "CLOCK_OFFSET_STOP_S": D(
+            "Seconds that this clock and the database's may differ before a worker takes up nothing"
+            " and a conductor ends nothing."
+        ),
         "CLOCK_OFFSET_MAX_S": D(
             "Seconds that this clock and the database's may differ before `/ready` tells of it."
         ),

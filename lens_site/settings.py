@@ -432,6 +432,7 @@ SENTRY_DSN = env.text("SENTRY_DSN")
 OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
 DISK_FREE_MIN_MB = env.integer("DISK_FREE_MIN_MB", 200)
 CLOCK_OFFSET_MAX_S = env.number("CLOCK_OFFSET_MAX_S", 2)
+CLOCK_OFFSET_STOP_S = env.number("CLOCK_OFFSET_STOP_S", 30)
 WEB_DRAIN_S = env.number("WEB_DRAIN_S", 0)
 
 # --- logs -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ T = TypeVar("T")
 Taken = tuple[Stage, Claim, Any]
 
 BEAT_EVERY_S = 5.0
+LOOK_AT_CLOCK_S = 5.0
 SETTLE_BATCH = 64
 RENEWALS_PER_LEASE = 4
 SHORTEST_PAUSE_S = 0.005
@@ -69,6 +71,27 @@ class DatabaseThread:
         self._pool.shutdown()
 
 
+class Timekeeper:
+    """Knows whether this process tells the same time as the database; looks every few seconds.
+
+    Whoever does not would call fresh advice stale, or stale advice fresh: it leaves both to others.
+    """
+
+    def __init__(self) -> None:
+        self._look_at_s = 0.0
+        self._agrees = True
+
+    def agrees(self) -> bool:
+        """Say so; call from the thread that talks to the database."""
+        if time.monotonic() >= self._look_at_s:
+            off_s = (datetime.now(UTC) - queries.database_now()).total_seconds()
+            self._agrees = abs(off_s) <= settings.CLOCK_OFFSET_STOP_S
+            self._look_at_s = time.monotonic() + LOOK_AT_CLOCK_S
+            if not self._agrees:
+                logger.error("this clock is %.0f s off the database's: doing nothing", off_s)
+        return self._agrees
+
+
 class Worker:
     """Claims, performs and settles the work of its stages until it is asked to stop."""
 
@@ -81,6 +104,7 @@ class Worker:
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._database = DatabaseThread()
+        self._timekeeper = Timekeeper()
         self._taking = asyncio.Lock()
         self._started_at = datetime.now(UTC)
         self._pause_s = 0.0
@@ -167,6 +191,8 @@ class Worker:
         Work that may be what kills its workers runs alone: nothing else is claimed until the
         rest is done, then that one piece, then nothing until it is done.
         """
+        if not self._timekeeper.agrees():
+            return [], settings.WORKER_POLL_MS / 1000
         paused = {switch.name for switch in queries.list_paused()}
         wanted = [(stage, room) for stage, room in wanted if stage.switch not in paused]
         names = [stage.name for stage, _ in wanted]

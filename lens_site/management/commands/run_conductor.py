@@ -31,6 +31,7 @@ from pipeline.worker import (
     AFTER_DATABASE_FAULT_S,
     BEAT_EVERY_S,
     DatabaseThread,
+    Timekeeper,
     program_name,
 )
 from signals import services as signals
@@ -65,6 +66,7 @@ class Conductor:
         self._archive = DatabaseThread()
         self._tracker = Tracker(database=self._archive)
         self._keeper = DatabaseThread()
+        self._timekeeper = Timekeeper()
         self._sealer = Sealer()
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -133,6 +135,8 @@ class Conductor:
 
     async def _publish(self) -> None:
         self._awake.clear()
+        if not await self._database.run(self._timekeeper.agrees):
+            return
         head = await self._database.run(
             decisions.publish, now=datetime.now(UTC), limit=settings.PUBLISH_BATCH
         )
@@ -148,7 +152,8 @@ class Conductor:
     async def _reconcile(self) -> None:
         now = datetime.now(UTC)
         await self._database.run(reconcile, now=now)
-        await self._database.run(signals.expire_overdue, now=now)
+        if await self._database.run(self._timekeeper.agrees):
+            await self._database.run(signals.expire_overdue, now=now)
 
     async def _reconcile_pause(self) -> None:
         await self._wait_s(settings.RECONCILE_EVERY_MS / 1000)
