@@ -1,34 +1,29 @@
-"""How many signals a web process accepts, by the fast lane and by the declared view alone.
+"""How many signals a web process accepts, beside a plain FastAPI endpoint that does the same.
 
-Run it with ``.venv/bin/python -m benchmarks.intake [--json] [--postgres]``. Both ways run on the
-same server (daphne) and database in turn, several times; the figure is the ratio of their medians.
-Every answer must be a 201. Workers are off: what is measured is acceptance, stored for good.
+All run on the same database in turn, several times; figures are ratios of medians. Every answer
+must be a 201. Workers are off: what is measured is acceptance, stored for good. The plain endpoint
+is ``benchmarks/baselines/fastapi_app.py``: key, limit, idempotency and a durable row, with FastAPI,
+asynchronous SQLAlchemy and uvicorn, in an environment of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
-from typing import Any
 
-from benchmarks.desk import ROOT, desk, free_port, until_listening
-from launcher.postgres import find_binaries, private_postgres
+from benchmarks.baselines.environment import fastapi_python
+from benchmarks.desk import database, desk, free_port, make_key, running, until_listening, web
+from benchmarks.frame import REPEATS, Figure, Skipped, share
 
-REPEATS = 3
 SECONDS = 4.0
 WARM_UP_S = 1.0
 CLIENTS = (1, 32)
-WAYS = {"declared view": "0", "fast lane": "64"}
+LANE, DECLARED = "64", "0"
 UNLIMITED = "100000000"
 SETTINGS = {
     "PROVIDER_PRIMARY": "simulated",
@@ -38,94 +33,101 @@ SETTINGS = {
     "BACKLOG_MAX_AGE_S": "86400",
     "DEMO_FEED_SIGNALS": "0",
 }
+PLAIN = "plain FastAPI"
+Told = dict[tuple[str, int], list[dict[str, float]]]
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--postgres", action="store_true", help="on a private PostgreSQL")
-    options = parser.parse_args()
-    figures = measure(postgres=options.postgres)
-    sys.stdout.write(json.dumps(figures) + "\n" if options.json else table(figures))
+def figures(*, quick: bool) -> list[Figure]:
+    """Return what is accepted a second, and how long one waits, beside the baselines."""
+    python, told = fastapi_python(), {}
+    for on_postgres in (True, False):
+        told[on_postgres] = _measured(
+            on_postgres, python if on_postgres else None, repeats=1 if quick else REPEATS
+        )
+    found = [
+        *_beside(told[True], "daphne", PLAIN, least=4),
+        *_beside(told[True], "uvicorn", PLAIN, least=8, most_ms=15),
+        *_beside(told[True], "daphne", "declared view"),
+        *_beside(told[False], "daphne", "declared view", on="SQLite"),
+    ]
+    if python is None:
+        raise Skipped("the plain FastAPI endpoint cannot be installed here", found)
+    return found
 
 
-def measure(*, postgres: bool) -> dict[str, Any]:
-    """Return requests a second and waiting times of both ways, and their ratio."""
-    samples: dict[tuple[str, int], list[dict[str, float]]] = {}
+def _beside(
+    told: Told,
+    ours: str,
+    theirs: str,
+    *,
+    least: float | None = None,
+    most_ms: float | None = None,
+    on: str = "PostgreSQL",
+) -> list[Figure]:
+    """Return the figures of one way beside another, where both were measured."""
+    if (theirs, 32) not in told:
+        return []
+
+    def column(way: str, clients: int, name: str) -> list[float]:
+        return [each[name] for each in told[way, clients]]
+
+    found = [
+        Figure(
+            target="P1",
+            what=f"accepted, 32 clients, {ours}, {on}",
+            unit="/s",
+            samples=column(ours, 32, "per_s"),
+            against=theirs,
+            baseline=column(theirs, 32, "per_s"),
+            at_least=least,
+        ),
+        Figure(
+            target="P1",
+            what=f"one client, p95, {ours}, {on}",
+            unit="ms",
+            samples=column(ours, 1, "p95_ms"),
+            against=theirs,
+            baseline=column(theirs, 1, "p95_ms"),
+            at_most=None if least is None else 0.5,
+        ),
+    ]
+    waits = column(ours, 32, "p95_ms")
+    what = f"32 clients, p95, {ours}, {on}"
+    found.append(Figure(target="P1", what=what, unit="ms", samples=waits, at_most=most_ms))
+    return found
+
+
+def _measured(on_postgres: bool, python: str | None, *, repeats: int) -> Told:
+    told: Told = {}
     with (
-        _database(postgres=postgres) as variables,
+        database(postgres=on_postgres) as variables,
         desk(SETTINGS | variables, workers=0) as environment,
     ):
-        key = _key(environment)
-        for _ in range(REPEATS):
-            for way, group in WAYS.items():
-                with _web({**environment, "INTAKE_GROUP_MAX": group}) as port:
+        key = make_key(environment, "signals:write")
+        for _ in range(repeats):
+            for way in ("daphne", "uvicorn", "declared view", *([PLAIN] if python else [])):
+                with _door(way, environment, key, python) as port:
                     for clients in CLIENTS:
-                        told = asyncio.run(_load(port, key, clients=clients))
-                        samples.setdefault((way, clients), []).append(told)
-    return {
-        "database": "PostgreSQL" if postgres else "SQLite",
-        "repeats": REPEATS,
-        "clients": {str(clients): _summary(samples, clients) for clients in CLIENTS},
-    }
-
-
-def _summary(
-    samples: dict[tuple[str, int], list[dict[str, float]]], clients: int
-) -> dict[str, Any]:
-    ways: dict[str, Any] = {
-        way: {
-            name: round(median(told[name] for told in samples[way, clients]), 2)
-            for name in ("per_s", "p50_ms", "p95_ms")
-        }
-        | {"all_per_s": [round(told["per_s"]) for told in samples[way, clients]]}
-        for way in WAYS
-    }
-    slow, fast = (float(ways[way]["per_s"]) for way in WAYS)
-    return {**ways, "ratio": round(fast / slow, 2)}
+                        found = asyncio.run(_load(port, key, clients=clients))
+                        told.setdefault((way, clients), []).append(found)
+    return told
 
 
 @contextmanager
-def _database(*, postgres: bool) -> Iterator[dict[str, str]]:
-    if not postgres:
-        yield {}
+def _door(way: str, environment: Mapping[str, str], key: str, python: str | None) -> Iterator[int]:
+    """Run one way of accepting signals and yield its port."""
+    if way == PLAIN and python is not None:
+        port = free_port()
+        variables = {**environment, "BENCH_KEY": key}
+        command = [python, "-m", "uvicorn", "--port", str(port), "--no-access-log"]
+        with running([*command, "benchmarks.baselines.fastapi_app:app"], variables):
+            until_listening(port)
+            yield port
         return
-    binaries = find_binaries()
-    if binaries is None:
-        raise SystemExit("no initdb on PATH or in /usr/lib/postgresql/*/bin")
-    with tempfile.TemporaryDirectory(prefix="lens-pg-", dir="/tmp") as name, ExitStack() as stack:
-        Path(name).chmod(0o755)
-        yield {"DATABASE_URL": stack.enter_context(private_postgres(binaries, Path(name)))}
-
-
-@contextmanager
-def _web(environment: dict[str, str]) -> Iterator[int]:
-    port = free_port()
-    options = ["-b", "127.0.0.1", "-p", str(port), "--access-log", "/dev/null", "-v", "0"]
-    program = subprocess.Popen(
-        [sys.executable, "-m", "daphne", *options, "lens_site.asgi:application"],
-        cwd=ROOT,
-        env=environment,
-    )
-    try:
-        until_listening(port)
+    group = DECLARED if way == "declared view" else LANE
+    server = "uvicorn" if way == "uvicorn" else "daphne"
+    with web({**environment, "INTAKE_GROUP_MAX": group}, server=server) as (port, _):
         yield port
-    finally:
-        program.kill()
-        program.wait(timeout=30)
-
-
-def _key(environment: dict[str, str]) -> str:
-    command = [sys.executable, "manage.py", "create_api_key", "--name", "bench", "--json"]
-    made = subprocess.run(
-        [*command, "--scope", "signals:write"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        check=True,
-    )
-    return str(json.loads(made.stdout)["key"])
 
 
 async def _load(port: int, key: str, *, clients: int) -> dict[str, float]:
@@ -133,11 +135,10 @@ async def _load(port: int, key: str, *, clients: int) -> dict[str, float]:
     begin = time.perf_counter() + WARM_UP_S
     end = begin + SECONDS
     await asyncio.gather(*(_client(port, key, begin, end, took_ms) for _ in range(clients)))
-    took_ms.sort()
     return {
         "per_s": len(took_ms) / SECONDS,
-        "p50_ms": took_ms[len(took_ms) // 2],
-        "p95_ms": took_ms[int(len(took_ms) * 0.95)],
+        "p50_ms": median(took_ms),
+        "p95_ms": share(took_ms, 0.95),
     }
 
 
@@ -177,21 +178,3 @@ def _request(key: str) -> bytes:
         f"X-API-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
-
-
-def table(figures: dict[str, Any]) -> str:
-    """Return the figures as text."""
-    lines = [f"intake on {figures['database']}, medians of {figures['repeats']} runs"]
-    for clients, told in figures["clients"].items():
-        lines.append(f"{clients} clients")
-        lines += [
-            f"  {way:<14} {told[way]['per_s']:8.0f}/s   p50 {told[way]['p50_ms']:6.1f} ms"
-            f"   p95 {told[way]['p95_ms']:6.1f} ms   runs {told[way]['all_per_s']}"
-            for way in WAYS
-        ]
-        lines.append(f"  ratio {told['ratio']}")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

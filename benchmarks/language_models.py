@@ -60,22 +60,22 @@ def main() -> None:
 def measure() -> dict[str, Any]:
     """Return every figure of one run."""
     with fake_vendors(latency_ms=LATENCY_MS) as vendors:
-        crowd = _crowd(model_environment(vendors, count=MODELS))
+        told = crowd(model_environment(vendors, count=MODELS), calls=AT_ONCE)
     with fake_vendors(latency_ms=LEAST_MS, spread_ms=SPREAD_MS) as vendors:
         environment = model_environment(vendors, count=MODELS)
-        slow = _paced(environment, per_min=SLOW_PER_MIN)
-        fast = _paced(environment, per_min=FAST_PER_MIN)
+        slow = paced(environment, per_min=SLOW_PER_MIN)
+        fast = paced(environment, per_min=FAST_PER_MIN)
     return {
         "models": MODELS,
-        "at_once": crowd,
+        "at_once": told,
         f"at_{SLOW_PER_MIN}_per_min": slow,
         f"at_{FAST_PER_MIN}_per_min": fast,
     }
 
 
-def _crowd(environment: dict[str, str]) -> dict[str, Any]:
-    """Let one worker find all evaluations waiting when it starts."""
-    count = AT_ONCE // MODELS
+def crowd(environment: dict[str, str], *, calls: int) -> dict[str, Any]:
+    """Let one worker find so many evaluations waiting when it starts."""
+    count = calls // MODELS
     with desk(environment, workers=0) as running:
         _part(running, "freeze", count=count)
         with program(running, "run_worker"):
@@ -105,9 +105,12 @@ def model_environment(vendors: str, *, count: int) -> dict[str, str]:
     return variables
 
 
-def _paced(environment: dict[str, str], *, per_min: int) -> dict[str, Any]:
-    with desk(environment, workers=1) as running:
-        return _part(running, "submit", count=per_min * SECONDS // 60, pause_s=60 / per_min)
+def paced(
+    environment: dict[str, str], *, per_min: int, seconds: int = SECONDS, workers: int = 1
+) -> dict[str, Any]:
+    """Submit signals at an even pace to a desk of their own and return what was added."""
+    with desk(environment, workers=workers) as running:
+        return _part(running, "submit", count=per_min * seconds // 60, pause_s=60 / per_min)
 
 
 def _part(

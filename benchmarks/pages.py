@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +23,11 @@ from uuid import uuid4
 
 import django
 
+from benchmarks.desk import ROOT
+from benchmarks.frame import Figure, share
+
 TARGET_MS = 100.0
+FEW, RATIO_MOST, P95_MOST_MS = 1_000, 1.5, 150
 BATCH = 2_000
 SYMBOLS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "AVAX", "LINK", "ADA")
 MODELS = ("ensemble", "rules", "jury")
@@ -42,6 +47,40 @@ PAGES = (
     "/dead-letters",
     "/status",
 )
+
+
+def figures(*, quick: bool) -> list[Figure]:
+    """Return each page's p95 on many signals beside the same on few."""
+    few, many = FEW, 3_000 if quick else 1_000_000
+    small, large = (_told(size, times=5 if quick else 15) for size in (few, many))
+    found = [
+        Figure(
+            target="P10",
+            what=f"{name}, {many:,} signals, p95",
+            unit="ms",
+            samples=[large[name]["p95_ms"]],
+            against=f"{few:,} signals",
+            baseline=[small[name]["p95_ms"]],
+            at_most=RATIO_MOST,
+        )
+        for name in PAGES
+    ]
+    slowest = max(each["p95_ms"] for each in large.values())
+    what = "slowest page, p95"
+    return [
+        *found,
+        Figure(target="P10", what=what, unit="ms", samples=[slowest], at_most=P95_MOST_MS),
+    ]
+
+
+def _told(signals: int, *, times: int) -> dict[str, dict[str, Any]]:
+    """Fill a database of its own and return what each page takes."""
+    command = [sys.executable, "-m", "benchmarks.pages", "--signals", str(signals)]
+    answer = subprocess.run(
+        [*command, "--times", str(times)], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    lines = [json.loads(line) for line in answer.stdout.splitlines()]
+    return dict(zip(PAGES, lines, strict=True))
 
 
 def fill(count: int, *, now: datetime) -> list[Any]:
@@ -185,6 +224,7 @@ def measure(path: str, *, times: int) -> dict[str, Any]:
         "page": path,
         "status": answer.status_code,
         "median_ms": round(median, 1),
+        "p95_ms": round(share(took, 0.95), 1),
         "slowest_ms": round(max(took), 1),
         "cpu_ms": round(statistics.median(worked), 1),
         "bytes": len(answer.content),

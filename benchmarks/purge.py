@@ -23,12 +23,31 @@ from statistics import quantiles
 from typing import Any
 
 from benchmarks import stored
+from benchmarks.frame import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE_S = 20.0
 LOOK_S = 0.2
 SEAL_LINES = 1_000
 SEALS = 20
+
+
+def figures(*, quick: bool) -> list[Figure]:
+    """Return what intake feels of a purge beside it, and how fast rows go."""
+    with stored.database():
+        stored.fill(5_000 if quick else 300_000, old=500 if quick else 20_000)
+        told = measure()
+    return [
+        Figure(
+            target="purge",
+            what="intake beside a purge, p95",
+            unit="ms",
+            samples=[told["intake_beside_p95_ms"]],
+            against="intake alone",
+            baseline=[told["intake_idle_p95_ms"]],
+        ),
+        Figure(target="purge", what="rows purged", unit="/s", samples=[told["rows_per_s"]]),
+    ]
 
 
 def main() -> None:
