@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from launcher import detach, doctor, down, forward, greeting, stack, suite
+from launcher import detach, doctor, down, forward, greeting, stack, suite, trials
 from launcher.environment import shell_environment
 from launcher.places import ROOT, Places, places
 from launcher.terminal import Screen, Stop
@@ -30,6 +30,7 @@ FORWARDED: Final = (
     *("manage", "demo", "replay", "reevaluate", "bias-audit", "models", "fake-llm", "apikey"),
     *STORED,
     "restore",
+    *trials.MODULES,
 )
 EPILOG: Final = "exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C"
 
@@ -125,6 +126,8 @@ def _add_forwarded(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "backup": "write everything that is stored into one file",
         "restore": "put a backup back in place of what is stored",
         "apikey": "API keys: " + ", ".join(name.split()[1] for name in forward.COMMANDS),
+        "chaos": "break a private desk in every way, and count what was lost",
+        "bench": "measure a private desk against baselines, side by side",
         "manage": "any command of the application (manage.py)",
     }
     for name, text in helps.items():
@@ -215,6 +218,7 @@ def _forward(verb: str, arguments: Sequence[str], where: Places, screen: Screen)
         "fake-llm": lambda: forward.manage(where, screen, ["fake_llm", *arguments]),
         "restore": lambda: forward.without_desk(where, screen, [verb, *arguments]),
         **{name: lambda: forward.keys(where, screen, [verb, *arguments]) for name in STORED},
+        **{name: lambda: trials.run(verb, where, screen, arguments) for name in trials.MODULES},
     }
     if verb in simple:
         return simple[verb]()

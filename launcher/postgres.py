@@ -1,4 +1,4 @@
-"""A private PostgreSQL for the tests: no network port, no durability, gone afterwards."""
+"""A private PostgreSQL for tests and trials: no network port, gone afterwards."""
 
 from __future__ import annotations
 
@@ -53,9 +53,10 @@ def unprivileged_user() -> int | None:
 
 
 @contextmanager
-def private_postgres(binaries: Path, directory: Path) -> Iterator[str]:
+def private_postgres(binaries: Path, directory: Path, *, durable: bool = False) -> Iterator[str]:
     """Run a server inside a directory and yield the address of its database.
 
+    Edges: ``durable`` makes it as safe, and as slow, as a server of one's own should be.
     :raises PostgresFailed: when it cannot be prepared or does not start.
     """
     user = unprivileged_user()
@@ -67,7 +68,7 @@ def private_postgres(binaries: Path, directory: Path) -> Iterator[str]:
     _prepare(binaries, home, user)
     with (directory / "postgres.log").open("wb") as log:
         server = programs.start(
-            _server_command(binaries, home),
+            _server_command(binaries, home, durable=durable),
             cwd=home,
             output=log,
             user=user,
@@ -80,8 +81,9 @@ def private_postgres(binaries: Path, directory: Path) -> Iterator[str]:
         _stop(server)
 
 
-def _server_command(binaries: Path, home: Path) -> list[str]:
-    settings = ["listen_addresses=", "max_connections=200", *SPEED_OVER_SAFETY]
+def _server_command(binaries: Path, home: Path, *, durable: bool) -> list[str]:
+    settings = ["listen_addresses=", "max_connections=200"]
+    settings += [] if durable else SPEED_OVER_SAFETY
     options = [part for setting in settings for part in ("-c", setting)]
     return [str(binaries / "postgres"), "-D", str(home / "db"), "-k", str(home), *options]
 

@@ -1,45 +1,57 @@
-"""Programs are killed and Redis is emptied under load; whatever was accepted comes to one end.
+"""A desk is broken under load; whatever was accepted comes to one end.
 
-``LENS_CHAOS_N`` sets how many signals the big trial sends.
+``LENS_CHAOS_N`` sets how many signals it sends; ``./lens chaos`` is the same trial at length.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from chaos.audit import Findings, compare_feeds, look_at_rows, look_from_outside
+from chaos.client import Client, Subscriber, make_body
+from chaos.databases import Database, database
+from chaos.evaluators import DEADLY, HANGING
+from chaos.stack import WORKERS, Stack, wait_until
+from chaos.trial import Plan, Trial, caught_up, head_of
 from launcher.redis_server import bundled_binary, system_binary
-from tests.chaos.client import Client, Subscriber, make_body
-from tests.chaos.evaluators import DEADLY, HANGING
-from tests.chaos.stack import WORKERS, Stack, wait_until
 
 SIGNALS = int(os.environ.get("LENS_CHAOS_N", "60"))
-PER_S = 15.0
-FAULT_EVERY_S = 0.8
+SEED = 8750  # its first nine faults are of nine kinds
+FAULTS = 9
+FAULT_EVERY_S = (0.5, 1.5)
 MODELS = ("steady", "fragile", "jury")
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def rows() -> Iterator[Database]:
+    """Return a database of their own for all trials of this file."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lens-") as name,
+        database(Path(name), server_url=os.environ.get("DATABASE_URL", ""), private=False) as rows,
+    ):
+        yield rows
+
+
+@pytest.fixture(scope="module")
+def stack(rows: Database) -> Iterator[Stack]:
     """Return a private desk that is ready."""
     binary = system_binary() or bundled_binary(Path(sys.executable))
     if binary is None:
         pytest.skip("no Redis server was found")
     with tempfile.TemporaryDirectory(prefix="lens-") as name:  # short: it holds a socket
-        stack = Stack(directory=Path(name), binary=binary)
+        stack = Stack(directory=Path(name), binary=binary, database_url=rows.url)
         try:
             stack.start()
             yield stack
@@ -57,110 +69,51 @@ async def client(stack: Stack, caplog: pytest.LogCaptureFixture) -> AsyncIterato
         yield Client(http=http)
 
 
-@asynccontextmanager
-async def listening(stack: Stack, *, after_seq: int) -> AsyncIterator[Subscriber]:
-    """Listen in the background for a while."""
-    subscriber = Subscriber(address=stack.address, key=stack.key, last_seq=after_seq)
-    task = asyncio.create_task(subscriber.listen())
-    try:
-        yield subscriber
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+async def test_nothing_is_lost_or_doubled_whatever_breaks(stack: Stack, rows: Database) -> None:
+    plan = Plan(signals=SIGNALS, seed=SEED, fault_every_s=FAULT_EVERY_S, faults_least=FAULTS)
+
+    report = await Trial(stack, rows, plan).run()
+
+    assert report.words == []
+    assert report.passed
+    assert report.accepted == SIGNALS
+    assert set(report.ends) <= {"PUBLISHED", "EXPIRED"}
+    assert report.decisions > SIGNALS
+    assert sum(report.faults.values()) >= FAULTS
+    assert len(report.faults) >= 5
+    assert sum(report.connections) > len(report.connections)
 
 
-async def head_of(client: Client) -> int:
-    """Return the number of the last published decision."""
-    ready = await client.get("/ready")
-    return int(ready["work"]["head_seq"])
-
-
-async def send_some(client: Client, *, prefix: str, count: int) -> None:
-    """Send signals one after another at ``PER_S``; some keys again later, some three at once."""
-    tasks: list[asyncio.Task[str]] = []
-    for number in range(count):
-        key = f"{prefix}-{number}"
-        body = await make_body(source=prefix)
-        for _ in range(3 if number % 10 == 0 else 1):
-            tasks.append(asyncio.create_task(client.post(key, body)))
-        if number % 7 == 0:
-            tasks.append(asyncio.create_task(_again(client, key, body)))
-        await asyncio.sleep(1 / PER_S)
-    await asyncio.gather(*tasks)
-
-
-async def _again(client: Client, key: str, body: dict[str, Any]) -> str:
-    await asyncio.sleep(2.0)
-    return await client.post(key, body)
-
-
-async def break_things(stack: Stack) -> Counter[str]:
-    """Break one thing after another, for as long as sending should take.
-
-    On a machine so busy that it takes longer, the same work could be hit three times, which is
-    another promise's matter.
-    """
-    done: Counter[str] = Counter()
-    names = (WORKERS[0], "redis emptied", "conductor", "web", WORKERS[1])
-    for _ in range(math.ceil(SIGNALS / PER_S / (FAULT_EVERY_S * len(names)))):
-        for name in names:
-            await asyncio.sleep(FAULT_EVERY_S)
-            if name == "redis emptied":
-                await asyncio.to_thread(stack.empty_redis)
-            else:
-                await asyncio.to_thread(stack.kill, name)
-            done[name] += 1
-    return done
-
-
-async def test_nothing_is_lost_or_doubled_while_everything_is_killed_in_turn(
-    stack: Stack, client: Client
+async def test_the_trial_counts_what_is_lost_doubled_and_missing(
+    stack: Stack, client: Client, rows: Database
 ) -> None:
-    before = await head_of(client)
-    prefix = f"chaos-{time.time_ns()}"
+    event_id = await client.post("counted", await make_body(source="counted"))
+    await client.ended([event_id], within_s=30)
+    published = [each for each in await client.decisions(after_seq=0) if each["model"] != "jury"]
+    deaf = Subscriber(address=stack.address, key=stack.key)
+    deaf.received = [{"seq": published[-1]["seq"]}] * 2
+    client.ledger["counted"].add("00000000-0000-0000-0000-000000000000")
 
-    async with listening(stack, after_seq=before) as subscriber:
-        sending = asyncio.create_task(send_some(client, prefix=prefix, count=SIGNALS))
-        faults = await break_things(stack)
-        await sending
-        event_ids = {event_id for ids in client.ledger.values() for event_id in ids}
-        ends = await client.ended(event_ids, within_s=60)
-        decisions = await client.decisions(after_seq=before)
-        await _caught_up(subscriber, decisions[-1]["seq"])
+    findings = Findings()
+    await look_from_outside(findings, client, source="counted", keys=0)
+    look_at_rows(findings, rows, source="counted")
+    compare_feeds(findings, published, [deaf], before=published[0]["seq"] - 2)
 
-    assert min(faults.values()) >= 1
-    assert [key for key, ids in client.ledger.items() if len(ids) != 1] == []
-    assert len(event_ids) == SIGNALS
-    assert sorted(await client.listed(source=prefix)) == sorted(event_ids)
-    assert Counter(ends.values()) == {"PUBLISHED": SIGNALS}
-    assert _doubled(decisions) == []
-    assert _incomplete(decisions, event_ids) == {}
-    heard = [message["seq"] for message in subscriber.received]
-    assert heard == list(range(before + 1, before + 1 + len(decisions)))
-    assert heard == [decision["seq"] for decision in decisions]
-    assert [m["decision"]["id"] for m in subscriber.received] == [d["id"] for d in decisions]
-    assert subscriber.connections >= 2
-    assert subscriber.faults == []
-
-
-async def _caught_up(subscriber: Subscriber, seq: int) -> None:
-    async with asyncio.timeout(20):
-        while subscriber.last_seq < seq:
-            await asyncio.sleep(0.1)
+    found = dict(findings.counts)
+    assert found.pop("missing") >= len(published)
+    assert found == {
+        "lost": 2,
+        "stuck": 0,
+        "duplicated": 3,
+        "out of order": 0,
+        "unanswered": 0,
+        "unexpected": 0,
+    }
 
 
 def _doubled(decisions: list[dict[str, Any]]) -> list[Any]:
     seen = Counter((each["event_id"], each["model"], each["revision"]) for each in decisions)
     return [key for key, count in seen.items() if count > 1]
-
-
-def _incomplete(decisions: list[dict[str, Any]], event_ids: set[str]) -> dict[str, list[str]]:
-    """Return the signals on which somebody has not decided, with those who have."""
-    said: dict[str, set[str]] = {event_id: set() for event_id in event_ids}
-    for each in decisions:
-        said[each["event_id"]].add(each["model"])
-    return {event_id: sorted(who) for event_id, who in said.items() if who != set(MODELS)}
 
 
 async def test_two_web_processes_and_two_workers_are_one_desk(stack: Stack, client: Client) -> None:
@@ -182,7 +135,7 @@ async def test_two_web_processes_and_two_workers_are_one_desk(stack: Stack, clie
         event_ids = set(await asyncio.gather(*posts))
         ends = await elsewhere.ended(event_ids, within_s=30)
     decisions = await client.decisions(after_seq=before)
-    await _caught_up(there, decisions[-1]["seq"])
+    await caught_up([there], decisions[-1]["seq"])
     listening_there.cancel()
 
     assert len(event_ids) == len(bodies)

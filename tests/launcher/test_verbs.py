@@ -66,6 +66,17 @@ def test_fake_vendors_need_no_desk(desk: Desk) -> None:
     assert not (desk.where.run / "up.json").exists()
 
 
+def test_trials_run_from_the_checkout_wherever_the_person_stands(
+    desk: Desk, tmp_path: Path
+) -> None:
+    (desk.where.root / "chaos.py").write_text("import sys; print(*sys.argv[1:]); sys.exit(1)\n")
+
+    answer = desk.call("chaos", "--n", "5", cwd=tmp_path)
+
+    assert (answer.stdout, answer.returncode) == ("--n 5\n", 1)
+    assert not (desk.where.run / "up.json").exists()
+
+
 def test_keys_need_a_database_first(desk: Desk) -> None:
     answer = desk.call("apikey", "list")
 

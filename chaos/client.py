@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import Any
 
 import httpx2
@@ -21,59 +22,107 @@ from markets.providers.simulated import Simulated
 ENDS = {"PUBLISHED", "REJECTED", "EXPIRED", "CANCELLED", "DEAD"}
 POSTS_WITHIN_S = 60.0
 PAUSE_S = 0.2
+AT_ONCE = 32
+BUSY = frozenset({429, 502, 503, 504})
+
+
+class Unanswered(RuntimeError):
+    """The desk gave no final answer in time."""
 
 
 @dataclass
 class Client:
-    """Speaks the REST contract and keeps a ledger of every answer to every key."""
+    """Speaks the REST contract and keeps a ledger of every answer to every key.
+
+    With a ``second`` door it knocks there when the first does not answer, and back again.
+    """
 
     http: httpx2.AsyncClient
+    second: httpx2.AsyncClient | None = None
     ledger: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    unexpected: list[str] = field(default_factory=list)
+    took_s: list[float] = field(default_factory=list)
     slowest_s: float = 0.0
 
     async def post(self, key: str, body: dict[str, Any]) -> str:
-        """Post until the answer is final and return the id that it gave."""
+        """Post until the signal is accepted and return its id.
+
+        :raises Unanswered: when it is not in time.
+        """
+        began_s = time.monotonic()
+        answer = await self._ask("POST", "/signals", json=body, headers={"Idempotency-Key": key})
+        if answer.status_code != 201:
+            raise Unanswered(f"{key} was refused: {answer.text}")
+        self.took_s.append(time.monotonic() - began_s)
+        event_id = str(answer.json()["event_id"])
+        self.ledger[key].add(event_id)
+        return event_id
+
+    async def post_unheard(self, key: str, body: dict[str, Any]) -> None:
+        """Post and hang up before the answer can come: whether it was stored is not known."""
+        with suppress(httpx2.TransportError):
+            answer = await self.http.post(
+                "/api/v1/signals", json=body, headers={"Idempotency-Key": key}, timeout=0.002
+            )
+            if answer.status_code == 201:
+                self.ledger[key].add(str(answer.json()["event_id"]))
+
+    async def post_conflict(self, key: str, body: dict[str, Any]) -> None:
+        """Post something else under a key that is spent; only a refusal is right.
+
+        :raises Unanswered: when there is no answer in time.
+        """
+        answer = await self._ask("POST", "/signals", json=body, headers={"Idempotency-Key": key})
+        if answer.status_code == 201:
+            self.ledger[key].add(str(answer.json()["event_id"]))
+        if answer.status_code != 422:
+            self.unexpected.append(f"another body under {key}: {answer.status_code}")
+
+    async def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """Read until there is an answer.
+
+        :raises Unanswered: when there is none in time.
+        """
+        answer = await self._ask("GET", path, params=query)
+        if answer.status_code != 200:
+            raise Unanswered(f"{path}: {answer.status_code} {answer.text}")
+        content: dict[str, Any] = answer.json()
+        return content
+
+    async def _ask(self, method: str, path: str, **parts: Any) -> httpx2.Response:
+        """Ask until the answer is neither "busy" nor "gone"; the two doors take turns."""
+        doors = cycle([self.http, *([self.second] if self.second else [])])
         deadline_s = time.monotonic() + POSTS_WITHIN_S
         trouble = ""
         while time.monotonic() < deadline_s:
             began_s = time.monotonic()
             try:
-                answer = await self.http.post(
-                    "/api/v1/signals", json=body, headers={"Idempotency-Key": key}
-                )
-                if answer.status_code == 201:
+                answer = await next(doors).request(method, f"/api/v1{path}", **parts)
+                if answer.status_code not in BUSY:
                     self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
-                    event_id = str(answer.json()["event_id"])
-                    self.ledger[key].add(event_id)
-                    return event_id
-                assert answer.status_code in (429, 503), answer.text
+                    return answer
                 trouble = answer.text
             except httpx2.TransportError as error:
                 trouble = repr(error)
             await asyncio.sleep(PAUSE_S)
-        raise AssertionError(f"{key} was not accepted within {POSTS_WITHIN_S:.0f} s: {trouble}")
-
-    async def get(self, path: str, **query: Any) -> dict[str, Any]:
-        """Read until there is an answer."""
-        deadline_s = time.monotonic() + POSTS_WITHIN_S
-        while time.monotonic() < deadline_s:
-            with suppress(httpx2.TransportError):
-                answer = await self.http.get(f"/api/v1{path}", params=query)
-                if answer.status_code == 200:
-                    content: dict[str, Any] = answer.json()
-                    return content
-                assert answer.status_code in (429, 503), answer.text
-            await asyncio.sleep(PAUSE_S)
-        raise AssertionError(f"{path} was not answered within {POSTS_WITHIN_S:.0f} s")
+        raise Unanswered(f"{path} was not answered within {POSTS_WITHIN_S:.0f} s: {trouble}")
 
     async def statuses(self, event_ids: Iterable[str]) -> dict[str, str]:
         """Return where each of the signals stands."""
-        ids = list(event_ids)
-        answers = await asyncio.gather(*(self.get(f"/signals/{each}/status") for each in ids))
-        return {each: answer["status"] for each, answer in zip(ids, answers, strict=True)}
+        ids, lane = list(event_ids), asyncio.Semaphore(AT_ONCE)
+
+        async def status(event_id: str) -> str:
+            async with lane:
+                return str((await self.get(f"/signals/{event_id}/status"))["status"])
+
+        found = await asyncio.gather(*(status(each) for each in ids))
+        return dict(zip(ids, found, strict=True))
 
     async def ended(self, event_ids: Iterable[str], *, within_s: float) -> dict[str, str]:
-        """Return how the signals ended; fail the test when some have not in time."""
+        """Return how the signals ended.
+
+        :raises Unanswered: when some have not in time.
+        """
         open_ids, found = set(event_ids), {}
         deadline_s = time.monotonic() + within_s
         while open_ids:
@@ -81,7 +130,8 @@ class Client:
                 if status in ENDS:
                     found[event_id] = status
                     open_ids.discard(event_id)
-            assert time.monotonic() < deadline_s, f"{len(open_ids)} open after {within_s:.0f} s"
+            if time.monotonic() > deadline_s:
+                raise Unanswered(f"{len(open_ids)} open after {within_s:.0f} s")
             await asyncio.sleep(PAUSE_S if open_ids else 0)
         return found
 
@@ -98,11 +148,15 @@ class Client:
 
     async def listed(self, *, source: str) -> list[str]:
         """Return the ids of all signals of a source, page by page."""
-        found: list[str] = []
+        return [item["event_id"] for item in await self.items(source=source)]
+
+    async def items(self, *, source: str) -> list[dict[str, Any]]:
+        """Return all signals of a source, as they stand, page by page."""
+        found: list[dict[str, Any]] = []
         query: dict[str, Any] = {"source": source, "limit": 100}
         while True:
             page = await self.get("/signals", **query)
-            found += [item["event_id"] for item in page["items"]]
+            found += page["items"]
             if page["next_cursor"] is None:
                 return found
             query["cursor"] = page["next_cursor"]

@@ -10,27 +10,29 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
-from urllib.parse import urlsplit, urlunsplit
 from urllib.request import ProxyHandler, build_opener
 
-import psycopg
 import redis
-from psycopg import sql
 
-from launcher import programs
-from launcher.environment import redis_url, sqlite_url
+from launcher.environment import redis_url
 from launcher.forkserver import Forked, ForkServer
+from launcher.places import ROOT
 from launcher.redis_server import RedisBinary, ping
 
-ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN_S = 60.0
+SETTLES_S = 2.0
 PRELOAD = "lens_site.preload"
+WEBS = ("web", "second web")
 WORKERS = ("worker-1", "worker-2")
+VENDOR = "vendor"
+DOUBLED = 50
+
+Program = subprocess.Popen[bytes] | Forked
 
 
 @dataclass
@@ -38,8 +40,10 @@ class Child:
     """One program, and the process that runs it at the moment."""
 
     command: list[str]
-    process: subprocess.Popen[bytes] | Forked
+    process: Program
     starts: int = 1
+    started_s: float = field(default_factory=time.monotonic)
+    is_paused: bool = False
 
 
 @dataclass
@@ -48,13 +52,15 @@ class Stack:
 
     directory: Path
     binary: RedisBinary
-    database_url: str = ""
+    database_url: str
+    has_vendor: bool = False
     port: int = 0
     second_port: int = 0
+    vendor_port: int = 0
     key: str = field(default_factory=lambda: f"lens_test_{secrets.token_urlsafe(32)}")
     children: dict[str, Child] = field(default_factory=dict)
     _environment: dict[str, str] = field(default_factory=dict)
-    _redis: subprocess.Popen[bytes] | Forked | None = None
+    _redis: Program | None = None
     _forks: ForkServer | None = None
     _forker: subprocess.Popen[bytes] | None = None
     _lock: Lock = field(default_factory=Lock)
@@ -75,8 +81,7 @@ class Stack:
 
     def start(self) -> None:
         """Bring everything up and return when the desk is ready."""
-        self.port, self.second_port = free_port(), free_port()
-        self.database_url = fresh_database(self.directory)
+        self.port, self.second_port, self.vendor_port = free_port(), free_port(), free_port()
         self._environment = self._variables()
         self.start_redis()
         answer = programs.run(
@@ -85,13 +90,14 @@ class Stack:
             cwd=ROOT,
             timeout_s=STARTS_WITHIN_S,
         )
-        assert answer.returncode == 0, answer.stdout
+        if answer.returncode:
+            raise NotInTime(f"the database could not be made: {answer.stdout}")
         self._minder = Thread(target=self._mind, daemon=True)
         self._minder.start()
         wait_until(self.is_ready, within_s=STARTS_WITHIN_S, what="the desk is ready")
 
     def stop(self) -> None:
-        """End every process and drop the database."""
+        """End every process."""
         self._stopping.set()
         if self._minder is not None:
             self._minder.join()
@@ -101,12 +107,16 @@ class Stack:
             self._forks.close()
             end(self._forker)
         self.stop_redis()
-        drop_database(self.database_url)
 
     def kill(self, name: str) -> None:
         """Kill a program without warning; the minder starts it again."""
         with self._lock:
             self.children[name].process.kill()
+
+    def ask_to_stop(self, name: str) -> None:
+        """Ask a program to end in good order, as a deployment does; the minder starts it again."""
+        with self._lock:
+            self.children[name].process.terminate()
 
     def kill_process(self, pid: int) -> str:
         """Kill whichever program runs as that process and return its name."""
@@ -116,6 +126,33 @@ class Stack:
             )
             child.process.kill()
             return name
+
+    def is_steady(self, name: str) -> bool:
+        """Say whether a program has been running for a moment, so that it can be hit again."""
+        with self._lock:
+            child = self.children[name]
+            if child.process.poll() is not None or child.is_paused:
+                return False
+            is_settled = time.monotonic() - child.started_s > SETTLES_S
+        if name in WEBS:
+            return _listens(self.port if name == WEBS[0] else self.second_port)
+        return is_settled
+
+    def pause(self, name: str) -> Program:
+        """Freeze a program where it stands and return its process."""
+        with self._lock:
+            child = self.children[name]
+            child.is_paused = True
+            os.kill(child.process.pid, signal.SIGSTOP)
+            return child.process
+
+    def resume(self, name: str, process: Program) -> None:
+        """Let a frozen program go on, if it has not died meanwhile."""
+        with self._lock:
+            child = self.children[name]
+            if child.process is process and process.poll() is None:
+                os.kill(child.process.pid, signal.SIGCONT)
+                child.is_paused = False
 
     def start_redis(self) -> None:
         """Start an empty Redis and return when it answers."""
@@ -137,6 +174,14 @@ class Stack:
         with redis.Redis(unix_socket_path=str(self.socket_at)) as client:
             client.flushall()
 
+    def double_bells(self) -> None:
+        """Put every job into the queues again, many times, and some that are nobody's."""
+        with redis.Redis(unix_socket_path=str(self.socket_at)) as client:
+            for queue in client.scan_iter("rq:queue:*"):
+                if client.type(queue) == b"list":
+                    jobs: list[bytes] = client.lrange(queue, 0, -1)
+                    client.rpush(queue, *(jobs * DOUBLED), b"nobody's")
+
     def is_ready(self) -> bool:
         """Say whether the desk says that it can do its work."""
         opener = build_opener(ProxyHandler({}))
@@ -149,8 +194,7 @@ class Stack:
         wait_until(self._is_listening, within_s=STARTS_WITHIN_S, what="the web process listens")
 
     def _is_listening(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return _listens(self.port)
 
     def workers_seen(self) -> int:
         """Return how many workers report that they live."""
@@ -167,13 +211,26 @@ class Stack:
             "API_KEY_ADMIN": self.key,
             "DATABASE_URL": self.database_url,
             "REDIS_URL": redis_url(self.socket_at),
-            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "DJANGO_SETTINGS_MODULE": "chaos.settings",
             "PROVIDER_PRIMARY": "simulated",
             "RATE_LIMIT_PER_MIN": "100000",
             "RATE_LIMIT_BURST": "100000",
             "RATE_LIMIT_READS_PER_MIN": "100000",
             "RATE_LIMIT_READS_BURST": "100000",
             "PYTHONUNBUFFERED": "1",
+            **(self._vendor() if self.has_vendor else {}),
+        }
+
+    def _vendor(self) -> dict[str, str]:
+        """Return the variables of one language model, at the scripted vendor."""
+        return {
+            "AI_MODELS": VENDOR,
+            "MODEL_VENDOR_PROVIDER": "compatible",
+            "MODEL_VENDOR_BASE_URL": f"http://127.0.0.1:{self.vendor_port}/v1",
+            "MODEL_VENDOR_MODEL_ID": "scripted",
+            "MODEL_VENDOR_API_KEY": "none",
+            "MODEL_VENDOR_TIMEOUT_MS": "2000",
+            "LLM_BUDGET_USD_PER_DAY": "100000",
         }
 
     def _mind(self) -> None:
@@ -187,7 +244,8 @@ class Stack:
                 with self._lock:
                     if child.process.poll() is not None:
                         child.process = self._run(name, child.command)
-                        child.starts += 1
+                        child.starts, child.is_paused = child.starts + 1, False
+                        child.started_s = time.monotonic()
 
     def _commands(self) -> dict[str, list[str]]:
         manage = [sys.executable, str(ROOT / "manage.py")]
@@ -197,6 +255,11 @@ class Stack:
             "second web": [*web, str(self.second_port), "lens_site.asgi:application"],
             "conductor": [*manage, "run_conductor"],
             **{name: [*manage, "run_worker"] for name in WORKERS},
+            **(
+                {VENDOR: [*manage, "fake_llm", "--port", str(self.vendor_port)]}
+                if self.has_vendor
+                else {}
+            ),
         }
 
     def _start_forks(self) -> None:
@@ -215,7 +278,7 @@ class Stack:
             )
         wait_until(self._forks.is_ready, within_s=STARTS_WITHIN_S, what="everything is imported")
 
-    def _run(self, name: str, command: list[str]) -> subprocess.Popen[bytes] | Forked:
+    def _run(self, name: str, command: list[str]) -> Program:
         with (self.directory / f"{name}.log").open("ab") as log:
             if self._forks is not None and self._forks.can_start(command, self._environment):
                 return self._forks.start(command, name=name, cwd=ROOT, output=log.fileno())
@@ -228,17 +291,25 @@ class Stack:
             )
 
 
-def end(process: subprocess.Popen[bytes] | Forked) -> None:
+def end(process: Program) -> None:
     """Kill a process and wait for it."""
     process.kill()
     process.wait()
 
 
+class NotInTime(RuntimeError):
+    """Something that a trial waits for did not happen."""
+
+
 def wait_until(is_so: Callable[[], bool], *, within_s: float, what: str) -> None:
-    """Return once something is so; fail the test when it takes too long."""
+    """Return once something is so.
+
+    :raises NotInTime: when it takes too long.
+    """
     deadline_s = time.monotonic() + within_s
     while not is_so():
-        assert time.monotonic() < deadline_s, f"not within {within_s:.0f} s: {what}"
+        if time.monotonic() > deadline_s:
+            raise NotInTime(f"not within {within_s:.0f} s: {what}")
         time.sleep(0.1)
 
 
@@ -249,27 +320,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def fresh_database(directory: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the URL of a new database: on the suite's PostgreSQL, else a file of SQLite."""
-    url = environment.get("DATABASE_URL", "")
-    if not url.startswith("postgres"):
-        return sqlite_url(directory / "lens.sqlite3")
-    name = f"lens_chaos_{secrets.token_hex(4)}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        database = sql.Identifier(name)
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
-        # The suite's server is fast rather than safe, which the house refuses to run on.
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} SET synchronous_commit TO on").format(database)
-        )
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
-def drop_database(url: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Drop what :func:`fresh_database` made; a file goes with its directory."""
-    if not url.startswith("postgres"):
-        return
-    name = urlsplit(url).path.lstrip("/")
-    with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as connection:
-        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-        connection.execute(drop)
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
