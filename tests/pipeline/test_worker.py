@@ -185,6 +185,7 @@ async def test_without_bells_the_poll_finds_the_work(settings: Settings) -> None
     errand = Errand()
     worker = Worker(stages=[errand.stage], name="w")
     running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0.5)  # it has looked, and found nothing
 
     await sync_to_async(open_errands)(3)
     await until(lambda: len(errand.done) == 3)
