@@ -138,6 +138,21 @@ def test_work_whose_lease_was_lost_leaves_no_trace_of_its_settling() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("result", [RetryIn("away"), GiveUp("no such thing")], ids=["pass", "good"])
+def test_a_failure_whose_lease_was_lost_is_left_to_whoever_has_the_work_now(result: Result) -> None:
+    journal = Journal()
+    [lost, held] = journal.claim(2)
+    StageRun.objects.filter(id=lost.id).update(token=lost.token + 1)
+
+    settle_all([*journal.finished([lost], result), *journal.finished([held])])
+
+    statuses = dict(StageRun.objects.values_list("id", "status"))
+    assert statuses == {lost.id: RunStatus.RUNNING, held.id: RunStatus.DONE}
+    assert journal.given_up == []
+    assert not DeadLetter.objects.exists()
+
+
+@pytest.mark.django_db
 def test_a_failure_that_may_pass_is_tried_again_until_attempts_run_out() -> None:
     journal = Journal(attempts_max=2)
     [first] = journal.claim()
