@@ -19,6 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import redis
 
+from launcher import programs
 from launcher.environment import redis_url
 from launcher.forkserver import Forked, ForkServer
 from launcher.places import ROOT
