@@ -29,6 +29,9 @@ DOCUMENTS: Mapping[str, str | Promise] = {
     "operations": _("Operations"),
     "deployment": _("Deployment"),
     "monitoring": _("Monitoring"),
+    "reliability": _("When things break"),
+    "benchmarks": _("Measurements"),
+    "scaling": _("Scaling"),
     "threat-model": _("Threat model"),
     "settings": _("Settings"),
 }
