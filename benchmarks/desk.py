@@ -20,7 +20,7 @@ from launcher.postgres import find_binaries, private_postgres
 from launcher.redis_server import bundled_binary, ping, system_binary
 
 ROOT = Path(__file__).resolve().parents[1]
-STARTS_WITHIN_S = 30.0
+STARTS_WITHIN_S = 60.0
 UVICORN = ("--lifespan", "off", "--no-access-log", "--log-level", "warning")
 
 
