@@ -92,6 +92,8 @@ def _rendered(text: str) -> Document:
     tokens = [token for token in parser.parse(_without_marks(text)) if token.type != "html_block"]
     headings = [heading for pair in _pairs(tokens) for heading in _mark(*pair)]
     for token in tokens:
+        if token.type == "table_open":
+            token.attrSet("tabindex", "0")  # wide ones scroll, and keys must reach that too
         for child in token.children or ():
             _lead_to_page(child)
     html = parser.renderer.render(tokens, parser.options, {})

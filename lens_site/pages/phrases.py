@@ -37,6 +37,8 @@ PHRASES = (
     gettext_noop("none of them after the decision"),
     gettext_noop("SIMULATED market"),
     gettext_noop("The candles cannot be had now: {why}"),
+    gettext_noop("the server answered {status}"),
+    gettext_noop("not connected; the answer below says why"),
     gettext_noop("{level} lies off the chart at {price}"),
     gettext_noop("follow"),
     gettext_noop("ignore"),

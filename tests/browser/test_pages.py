@@ -40,7 +40,6 @@ PAGES = (
     "/docs/quickstart",
     "/docs/first-run",
     "/docs/settings",
-    "/docs/api",
     "/account/second-factor",
 )
 """Paths; ``{rich}`` and the like stand for the ids that ``furniture.furnish_desk`` returns."""

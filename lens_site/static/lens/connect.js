@@ -1,5 +1,7 @@
 /** The Connect page: tabs, the market's price in the snippets, and the WebSocket tester. */
 
+import { say } from "./page.js";
+
 const LOG_MAX = 50;
 
 function setUpTabs() {
@@ -88,18 +90,32 @@ function setUpTester() {
     send({ action: "subscribe", filters });
   };
 
-  form.addEventListener("submit", (event) => {
+  /** Return a ticket for one socket: a browser cannot send a key as a header of the socket itself. */
+  const ticketFor = async (key) => {
+    write("sent", `POST /api/v1/ws-tickets  X-API-Key: ${key.slice(0, 18)}…`);
+    const answer = await fetch("/api/v1/ws-tickets", { method: "POST", headers: { "X-API-Key": key }, credentials: "omit" });
+    const body = await answer.json();
+    if (!answer.ok) write("heard", JSON.stringify(body));
+    return answer.ok ? body.ticket : null;
+  };
+
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
     socket?.close(1000);
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const opened = new WebSocket(`${scheme}//${location.host}/ws/decisions`);
-    socket = opened;
     const key = form.elements.key.value.trim();
     state.textContent = form.dataset.connecting ?? "…";
+    const ticket = key ? await ticketFor(key).catch(() => null) : "";
+    if (ticket === null) {
+      state.textContent = say("not connected; the answer below says why");
+      return;
+    }
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const address = `${scheme}//${location.host}/ws/decisions`;
+    const opened = new WebSocket(ticket ? `${address}?ticket=${encodeURIComponent(ticket)}` : address);
+    socket = opened;
     leave.hidden = false;
     opened.addEventListener("open", () => {
-      state.textContent = `connected to ${opened.url}`;
-      if (key) send({ action: "auth", api_key: key }, { action: "auth", api_key: `${key.slice(0, 18)}…` });
+      state.textContent = `connected to ${address}`;
       subscribe();
     });
     opened.addEventListener("message", ({ data }) => {
