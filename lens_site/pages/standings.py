@@ -206,13 +206,13 @@ def disagreements(
 def source_standings() -> tuple[list[SourceStanding], int]:
     """Return how each source did over the newest live signals, and how many those are."""
     rows = Signal.objects.order_by("-id").values_list(
-        "origin", "id", "source", "status", "reason", "received_at"
+        "origin", "id", "source", "status", KT("reason__gate"), "received_at"
     )[:ROWS]
     live = [row[1:] for row in rows if row[0] == Origin.LIVE]
     ruled = _rulings([row[0] for row in live])
-    by_source: dict[str, list[tuple[int, str, dict[str, object], datetime]]] = {}
-    for signal_id, source, status, reason, received_at in live:
-        by_source.setdefault(source, []).append((signal_id, status, reason, received_at))
+    by_source: dict[str, list[tuple[int, str, str | None, datetime]]] = {}
+    for signal_id, source, status, gate, received_at in live:
+        by_source.setdefault(source, []).append((signal_id, status, gate, received_at))
     found = [_source(source, sent, ruled) for source, sent in by_source.items()]
     return sorted(found, key=lambda each: (-each.sent, each.source)), len(live)
 
@@ -227,17 +227,17 @@ def _rulings(ids: Sequence[int]) -> dict[int, str]:
 
 def _source(
     source: str,
-    sent: Sequence[tuple[int, str, dict[str, object], datetime]],
+    sent: Sequence[tuple[int, str, str | None, datetime]],
     ruled: Mapping[int, str],
 ) -> SourceStanding:
     words = [ruled[signal_id] for signal_id, *_ in sent if signal_id in ruled]
-    refused = [reason for _, status, reason, _ in sent if status == SignalStatus.REJECTED]
+    refused = [gate or "?" for _, status, gate, _ in sent if status == SignalStatus.REJECTED]
     return SourceStanding(
         source=source,
         sent=len(sent),
         last_at=max(at for *_, at in sent),
         ended=dict(Counter(status for _, status, _, _ in sent).most_common()),
-        gates=dict(Counter(str(reason.get("gate", "?")) for reason in refused).most_common()),
+        gates=dict(Counter(refused).most_common()),
         ruled=len(words),
         followed=sum(word in FOLLOWS for word in words),
     )
