@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from chaos.client import Unanswered
 from chaos.databases import NoPostgres, database
 from chaos.stack import NotInTime, Stack
 from chaos.trial import Plan, Report, Trial
@@ -32,7 +33,7 @@ def main() -> int:
     for seed in options.seed:
         try:
             report = run(options, seed=seed, console=console)
-        except (NoPostgres, NotInTime) as failure:
+        except (NoPostgres, NotInTime, Unanswered) as failure:
             console.print(f"[red]✗[/red] {failure}")
             return 1
         show(report, console)
