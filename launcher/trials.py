@@ -12,6 +12,7 @@ from launcher.places import Places, make_private
 from launcher.terminal import Screen
 
 MODULES: Final = {"chaos": "chaos", "bench": "benchmarks"}
+OWN: Final = ("LENS_", "MODEL_", "LLM_", "DATABASE_", "REDIS_", "DJANGO_")  # of a desk of yours
 LOCKS: Final = {"chaos": packages.RUNTIME, "bench": packages.DEVELOPMENT}
 
 
@@ -22,7 +23,9 @@ def run(verb: str, where: Places, screen: Screen, arguments: Sequence[str]) -> i
         installed = packages.ensure_installed(where, screen, lock_name=LOCKS[verb])
         screen.note(f"packages: {installed}")
     environment = {
-        name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN
+        name: value
+        for name, value in os.environ.items()
+        if name not in NOT_FOR_CHILDREN and not name.startswith(OWN)
     }
     return programs.call(
         [where.python, "-m", MODULES[verb], *arguments],

@@ -69,11 +69,12 @@ def test_fake_vendors_need_no_desk(desk: Desk) -> None:
 def test_trials_run_from_the_checkout_wherever_the_person_stands(
     desk: Desk, tmp_path: Path
 ) -> None:
-    (desk.where.root / "chaos.py").write_text("import sys; print(*sys.argv[1:]); sys.exit(1)\n")
+    told = "print(*sys.argv[1:], [name for name in os.environ if name.startswith('LENS_')])"
+    (desk.where.root / "chaos.py").write_text(f"import os, sys; {told}; sys.exit(1)\n")
 
     answer = desk.call("chaos", "--n", "5", cwd=tmp_path)
 
-    assert (answer.stdout, answer.returncode) == ("--n 5\n", 1)
+    assert (answer.stdout, answer.returncode) == ("--n 5 []\n", 1)
     assert not (desk.where.run / "up.json").exists()
 
 
