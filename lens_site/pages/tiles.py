@@ -83,14 +83,18 @@ def _delay() -> Tile:
     delays = sorted(decisions.list_delays_ms(limit=DELAYS_LOOKED_AT))
     value = delays[min(len(delays) - 1, int(len(delays) * 0.95))] if delays else None
     is_breach = value is not None and value > TARGET_MS
-    said = _("over the target of %s") if is_breach else _("target %s")
+    said = (
+        _("of the last %(n)s, over %(target)s")
+        if is_breach
+        else _("of the last %(n)s, target %(target)s")
+    )
     return Tile(
         key="p95",
         label=_("p95 end to end"),
         href="/status",
         kind="span",
         value=value,
-        under=said % formats.span(TARGET_MS),
+        under=said % {"n": len(delays), "target": formats.span(TARGET_MS)},
         is_breach=is_breach,
     )
 
