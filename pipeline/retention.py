@@ -73,19 +73,25 @@ def step(*, purge_id: int, now: datetime) -> Tally:
     return tally
 
 
-def rehearse(*, now: datetime) -> Iterator[Tally]:
-    """Count what a purge would remove now, batch by batch, and touch nothing."""
+def rehearse(*, now: datetime, at_once: int | None = None) -> Iterator[Tally]:
+    """Count what a purge would remove now, so many signals at once, and touch nothing."""
+    limit: int = at_once or settings.PURGE_BATCH
     total = Tally()
     after: tuple[datetime | None, int] = (None, 0)
-    while candidates := _choose(cutoff=cutoff_at(now), after=after, lock=False):
-        after = (candidates[-1].ended_at, candidates[-1].id)
-        batch = _spare(candidates, total)
-        for rows in _rows_of(batch):
-            total.removed[rows.model._meta.db_table] += rows.count()
-        total.signals += len(batch.signals)
+    while not total.is_done:
+        candidates = _choose(cutoff=cutoff_at(now), after=after, lock=False, limit=limit)
+        total.is_done = len(candidates) < limit
+        if candidates:
+            after = (candidates[-1].ended_at, candidates[-1].id)
+            _rehearse(candidates, total)
         yield total
-    total.is_done = True
-    yield total
+
+
+def _rehearse(candidates: Sequence[Candidate], total: Tally) -> None:
+    batch = _spare(candidates, total)
+    total.signals += len(batch.signals)
+    for rows in _rows_of(batch):
+        total.removed[rows.model._meta.db_table] += rows.count()
 
 
 def _seal_all(*, now: datetime) -> None:
@@ -113,9 +119,15 @@ def _remove_signals(purge: Purge, chain: Chain, *, now: datetime) -> Tally:
     return tally
 
 
-def _choose(*, cutoff: datetime, after: tuple[datetime | None, int], lock: bool) -> list[Candidate]:
+def _choose(
+    *,
+    cutoff: datetime,
+    after: tuple[datetime | None, int],
+    lock: bool,
+    limit: int | None = None,
+) -> list[Candidate]:
     choose: Callable[..., list[Candidate]] = import_string(settings.PURGE_CHOOSER)
-    return choose(cutoff=cutoff, after=after, limit=settings.PURGE_BATCH, lock=lock)
+    return choose(cutoff=cutoff, after=after, limit=limit or settings.PURGE_BATCH, lock=lock)
 
 
 def _spare(candidates: Sequence[Candidate], tally: Tally) -> Batch:

@@ -366,6 +366,18 @@ def test_a_rehearsal_counts_what_goes_and_touches_nothing() -> None:
     assert {name: count for name, count in told.removed.items() if count} == purge().removed
 
 
+def test_a_first_look_at_what_would_go_is_one_batch_however_much_there_is() -> None:
+    for _ in range(3):
+        ended()
+    while seal(now=NOW, limit=1_000):
+        pass
+
+    first = next(retention.rehearse(now=NOW, at_once=2))
+    assert (first.signals, first.is_done) == (2, False)
+    whole = next(retention.rehearse(now=NOW, at_once=4))
+    assert (whole.signals, whole.is_done) == (3, True)
+
+
 def test_a_key_outlives_its_signal_by_a_day() -> None:
     first = submit("k1", body="a")
     reject(first)
