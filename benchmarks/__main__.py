@@ -38,6 +38,7 @@ NAMES: Final = {
     "purge": "what intake feels of a purge",
 }
 NUMBERS: Final = ("median", "ratio", "noise")
+LOG_WIDTH: Final = 150
 HISTORY: Final = ROOT / "docs" / "benchmarks.md"
 HISTORY_MARK: Final = "|---|---|---|---|"
 
@@ -48,6 +49,8 @@ def main() -> int:
     if options.inside:
         return inside(options.inside, Path(options.json), quick=options.quick)
     console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     results = []
     for name in options.names or list(NAMES):
         with console.status(f"{name}: {NAMES[name]}"):

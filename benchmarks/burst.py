@@ -125,6 +125,7 @@ def make_body(source: str) -> dict[str, Any]:
         "signal_direction": "long",
         "entry_price": 65_000,
         "size": 0.1,
+        "liquidation_price": 50_000,
         "ts_utc": datetime.now(UTC).isoformat(),
         "source": source,
     }

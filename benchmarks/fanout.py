@@ -21,7 +21,7 @@ from benchmarks.frame import REPEATS, Figure, Skipped
 
 CLIENTS, MESSAGES, EVERY_S = (1_000, 5_000), 10, 0.7
 TARGETS = {"uvicorn": 1.5, "daphne": 3.0}
-BYTES_MOST_KB = 30.0
+MEMORY_MOST_KB = 30.0
 VARIABLES = {
     "PROVIDER_PRIMARY": "simulated",
     "WS_MAX_CONNECTIONS": "20000",
@@ -74,7 +74,7 @@ def _figures_of(
             what=f"memory a client, {name}",
             unit="kB",
             samples=[each["kb_each"] for each in ours],
-            against="bare broadcast",
+            at_most=MEMORY_MOST_KB,
         ),
     ]
 
