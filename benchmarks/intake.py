@@ -1,7 +1,7 @@
 """How many signals a web process accepts, beside a plain FastAPI endpoint that does the same.
 
 All run on the same database in turn, several times; figures are ratios of medians. Every answer
-must be a 201. Workers are off: what is measured is acceptance, stored for good. The plain endpoint
+must be a 201. Workers and conductor are off: what is measured is acceptance, stored for good. The plain endpoint
 is ``benchmarks/baselines/fastapi_app.py``: key, limit, idempotency and a durable row, with FastAPI,
 asynchronous SQLAlchemy and uvicorn, in an environment of its own.
 """
@@ -101,7 +101,7 @@ def _measured(on_postgres: bool, python: str | None, *, repeats: int) -> Told:
     told: Told = {}
     with (
         database(postgres=on_postgres) as variables,
-        desk(SETTINGS | variables, workers=0) as environment,
+        desk(SETTINGS | variables, workers=0, conductor=False) as environment,
     ):
         key = make_key(environment, "signals:write")
         for _ in range(repeats):
