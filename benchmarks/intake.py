@@ -1,9 +1,9 @@
 """How many signals a web process accepts, beside a plain FastAPI endpoint that does the same.
 
 All run on the same database in turn, several times; figures are ratios of medians. Every answer
-must be a 201. Workers and conductor are off: what is measured is acceptance, stored for good. The plain endpoint
-is ``benchmarks/baselines/fastapi_app.py``: key, limit, idempotency and a durable row, with FastAPI,
-asynchronous SQLAlchemy and uvicorn, in an environment of its own.
+must be a 201. Workers and conductor are off: what is measured is acceptance, stored for good. The
+plain endpoint is ``benchmarks/baselines/fastapi_app.py``: key, limit, idempotency and a durable
+row, with FastAPI, asynchronous SQLAlchemy and uvicorn, in an environment of its own.
 """
 
 from __future__ import annotations
