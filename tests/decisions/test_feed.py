@@ -484,9 +484,10 @@ async def test_notices_committed_out_of_order_are_heard_once(
     def tell(line: int) -> None:
         signal = make_signal(symbol=f"S{line}")
         AuditEvent.objects.create(
-            id=line, trace=signal.event_id, verb="EXPIRED", actor="lens", at=NOON
+            id=last + line, trace=signal.event_id, verb="EXPIRED", actor="lens", at=NOON
         )
 
+    last = await sync_to_async(queries.latest_trail_id)()  # ids never start again on PostgreSQL
     async with connected(key) as client:
         await client.subscribe(types=["signal_status"])
         assert await client.hears_nothing()
