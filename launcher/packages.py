@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -23,6 +23,14 @@ from launcher.terminal import Screen, Stop, seconds
 RUNTIME: Final = "requirements.txt"
 DEVELOPMENT: Final = "requirements-dev.txt"
 NOTE: Final = "lens-installed.json"
+INSTALLER: Final = "uv"
+FOR_INSTALLER: Final = {  # where pip is told of an index or a certificate, uv is told too
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_CERT": "SSL_CERT_FILE",
+}
+QUICKLY_WITHIN_S: Final = 180.0
+STRICTLY: Final = ("--require-hashes", "--no-deps")
+"""The lock names every package; left to resolve again, pip meets newer releases and refuses."""
 PINNED: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?==", re.MULTILINE)
 CAUSES: Final = (
     (
@@ -115,6 +123,9 @@ def ensure_installed(where: Places, screen: Screen, *, lock_name: str = RUNTIME)
     began_s = time.monotonic()
     _ensure_venv(where, screen)
     _forget_note(where, lock_name)
+    if _quickly(where, screen, lock_name):
+        _write_note(where, lock_name)
+        return Installed(count, time.monotonic() - began_s)
     output = _pip(where, screen, lock_name, count)
     if output is not None:
         screen.warn("packages", "the first try failed, trying once more")
@@ -138,16 +149,62 @@ def _ensure_venv(where: Places, screen: Screen) -> None:
         raise CannotInstall(f"{where.venv} could not be made", why=made.stdout.strip()[-600:])
 
 
-def _pip(where: Places, screen: Screen, lock_name: str, count: int) -> str | None:
-    """Install; return None when it went well, else what pip wrote."""
+def _quickly(where: Places, screen: Screen, lock_name: str) -> bool:
+    """Let the installer that the lock itself names do it; False when pip has to."""
+    pinned = _pinned(INSTALLER, (where.root / lock_name).read_text(encoding="utf-8"))
+    if not pinned:
+        return False
+    screen.progress("packages", f"installing {INSTALLER}, which installs the rest")
+    only = where.log / "installer.txt"
+    only.write_text(pinned, encoding="utf-8")
+    environment = _environment()
+    for told, untold in FOR_INSTALLER.items():
+        if told in environment:
+            environment.setdefault(untold, environment[told])
+    python, installer = str(where.python), str(where.venv / "bin" / INSTALLER)
+    steps = (
+        [python, "-m", "pip", "install", "--no-input", *STRICTLY, "-r", str(only)],
+        [installer, "pip", "install", "--python", python, *STRICTLY, "-r", lock_name],
+    )
+    with open_log(where.log / "install.log") as log:
+        for step in steps:
+            answer = _run(step, environment, where)
+            log.write(answer.stdout.encode())
+            if answer.returncode:
+                return False
+    return True
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], where: Places
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return programs.run(
+            command, environment=environment, cwd=where.root, timeout_s=QUICKLY_WITHIN_S
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess([], 1, f"{command[0]}: {error}\n")
+
+
+def _pinned(name: str, lock: str) -> str:
+    """Return the lines of one package in a lock, with its hashes; empty when it has none."""
+    found = re.search(rf"^{name}==(?:.*\\\n)*.*\n", lock, re.MULTILINE)
+    return found[0] if found else ""
+
+
+def _environment() -> dict[str, str]:
     environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     for name in ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"):
         environment.pop(name, None)
-    # The lock names every package; left to resolve again, pip meets newer releases and refuses.
-    options = ["--no-input", "--progress-bar", "off", "--require-hashes", "--no-deps"]
+    return environment
+
+
+def _pip(where: Places, screen: Screen, lock_name: str, count: int) -> str | None:
+    """Install; return None when it went well, else what pip wrote."""
+    options = ["--no-input", "--progress-bar", "off", *STRICTLY]
     process = programs.start(
         [where.python, "-m", "pip", "install", *options, "-r", where.root / lock_name],
-        environment=environment,
+        environment=_environment(),
         cwd=where.root,
     )
     lines: list[str] = []

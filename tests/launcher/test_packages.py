@@ -94,6 +94,45 @@ def test_an_interrupted_install_does_not_count_as_done(where: Places) -> None:
     assert json.loads((where.venv / packages.NOTE).read_text()) == {}
 
 
+LOCK_WITH_INSTALLER = (
+    "one==1 \\\n    --hash=sha256:00\nuv==1 \\\n    --hash=sha256:11 \\\n    --hash=sha256:22\n"
+    "    # via -r requirements.in\nuvicorn==2\n"
+)
+
+
+def fake_installer(where: Places, script: str) -> None:
+    program = where.venv / "bin" / "uv"
+    program.write_text(f'#!/bin/sh\necho "uv $@" >> "{where.root}/calls"\n{script}\n')
+    program.chmod(0o755)
+
+
+def test_the_installer_in_the_lock_installs_the_rest_of_it(where: Places) -> None:
+    fake_python(where, "exit 0")
+    fake_installer(where, "exit 0")
+    (where.root / "requirements.txt").write_text(LOCK_WITH_INSTALLER)
+
+    packages.ensure_installed(where, screen())
+
+    by_pip, by_installer = calls(where)
+    assert by_pip.endswith("installer.txt")
+    assert "--require-hashes --no-deps" in by_installer
+    assert by_installer.endswith("requirements.txt")
+    asked = (where.log / "installer.txt").read_text()
+    assert asked == "uv==1 \\\n    --hash=sha256:11 \\\n    --hash=sha256:22\n"
+
+
+def test_pip_installs_everything_where_the_installer_cannot(where: Places) -> None:
+    fake_python(where, "exit 0")
+    fake_installer(where, "echo no index; exit 2")
+    (where.root / "requirements.txt").write_text(LOCK_WITH_INSTALLER)
+
+    packages.ensure_installed(where, screen())
+
+    assert [line.split()[0] for line in calls(where)] == ["-m", "uv", "-m"]
+    assert calls(where)[-1].endswith("requirements.txt")
+    assert "no index" in (where.log / "install.log").read_text()
+
+
 def test_the_development_lock_brings_the_runtime_lock_along(where: Places) -> None:
     fake_python(where, "exit 0")
     (where.root / "requirements-dev.txt").write_text("one==1\ntool==1\n")
