@@ -162,9 +162,10 @@ def _quickly(where: Places, screen: Screen, lock_name: str) -> bool:
         if told in environment:
             environment.setdefault(untold, environment[told])
     python, installer = str(where.python), str(where.venv / "bin" / INSTALLER)
+    compiled = ["--compile-bytecode"] if lock_name == RUNTIME else []  # the first start needs it
     steps = (
         [python, "-m", "pip", "install", "--no-input", *STRICTLY, "-r", str(only)],
-        [installer, "pip", "install", "--python", python, *STRICTLY, "-r", lock_name],
+        [installer, "pip", "install", "--python", python, *compiled, *STRICTLY, "-r", lock_name],
     )
     with open_log(where.log / "install.log") as log:
         for step in steps:
