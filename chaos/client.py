@@ -21,6 +21,8 @@ from markets.providers.simulated import Simulated
 
 ENDS = {"PUBLISHED", "REJECTED", "EXPIRED", "CANCELLED", "DEAD"}
 POSTS_WITHIN_S = 60.0
+PATIENCE_S = 900.0
+"""How long a client goes on while the desk answers that it should come again later."""
 PAUSE_S = 0.2
 AT_ONCE = 32
 BUSY = frozenset({429, 502, 503, 504})
@@ -90,11 +92,16 @@ class Client:
         return content
 
     async def _ask(self, method: str, path: str, **parts: Any) -> httpx2.Response:
-        """Ask until the answer is neither "busy" nor "gone"; the two doors take turns."""
+        """Ask until the answer is neither "busy" nor "gone"; the two doors take turns.
+
+        A desk that says when to come again is asked then, and only its silence is counted.
+        """
         doors = cycle([self.http, *([self.second] if self.second else [])])
+        patient_until_s = time.monotonic() + PATIENCE_S
         deadline_s = time.monotonic() + POSTS_WITHIN_S
         trouble = ""
-        while time.monotonic() < deadline_s:
+        while time.monotonic() < min(deadline_s, patient_until_s):
+            pause_s = PAUSE_S
             began_s = time.monotonic()
             try:
                 answer = await next(doors).request(method, f"/api/v1{path}", **parts)
@@ -102,10 +109,13 @@ class Client:
                     self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
                     return answer
                 trouble = answer.text
+                if "Retry-After" in answer.headers:
+                    pause_s = float(answer.headers["Retry-After"])
+                    deadline_s = time.monotonic() + pause_s + POSTS_WITHIN_S
             except httpx2.TransportError as error:
                 trouble = repr(error)
-            await asyncio.sleep(PAUSE_S)
-        raise Unanswered(f"{path} was not answered within {POSTS_WITHIN_S:.0f} s: {trouble}")
+            await asyncio.sleep(pause_s)
+        raise Unanswered(f"{path} was not answered in time: {trouble}")
 
     async def statuses(self, event_ids: Iterable[str]) -> dict[str, str]:
         """Return where each of the signals stands."""
