@@ -26,7 +26,7 @@ class Evaluation(models.Model):
     kind = models.CharField(
         max_length=6, choices=_choices(EvaluationKind), default=EvaluationKind.LIVE
     )
-    rerun = models.ForeignKey("Rerun", null=True, on_delete=models.CASCADE)
+    rerun = models.ForeignKey("Rerun", null=True, on_delete=models.CASCADE, db_index=False)
     model = models.CharField(max_length=64)
     model_version = models.CharField(max_length=64, blank=True, default="")
     status = models.CharField(
@@ -62,6 +62,9 @@ class Evaluation(models.Model):
         indexes = [
             models.Index(fields=["model", "-finished_at"], name="evaluation_by_model"),
             models.Index(fields=["status", "outcome", "-signal"], name="evaluation_by_end"),
+            models.Index(
+                fields=["rerun"], name="evaluation_by_rerun", condition=Q(rerun__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -140,8 +140,8 @@ def list_evaluations(*, signal: Signal) -> list[Evaluation]:
 
 
 def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Evaluation]]:
-    """Return by signal where each model stands on its present run, without texts and attempts."""
-    shown = ("signal_id", "run", "model", "status", "outcome", "reason", "verdict", "latency_ms")
+    """Return by signal where each model stands on its present run, and nothing else of it."""
+    shown = ("signal_id", "run", "model", "status", "outcome")
     runs = {signal.id: signal.run for signal in signals}
     rows = Evaluation.objects.filter(signal__in=list(runs), rerun=None).only(*shown)
     found: dict[int, list[Evaluation]] = {signal_id: [] for signal_id in runs}
