@@ -217,11 +217,17 @@ def planned_terms(*, terms: Terms, risk_plan: Mapping[str, Any] | None, entry: f
     return planned(terms, risk_plan=risk_plan, entry=entry)
 
 
-def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Decision]]:
-    """Return by signal what was decided on its present run, the last revision of each judge."""
+def list_of_signals(
+    *, signals: Collection[Signal], columns: Sequence[str] | None = None
+) -> dict[int, list[Decision]]:
+    """Return by signal what was decided on its present run, the last revision of each judge.
+
+    With ``columns`` only those are read, which is what makes lists of many signals quick.
+    """
     runs = {signal.id: signal.run for signal in signals}
     found: dict[int, dict[str, Decision]] = {signal_id: {} for signal_id in runs}
-    for row in Decision.objects.filter(signal__in=list(runs)).order_by("revision"):
+    rows = Decision.objects.filter(signal__in=list(runs)).order_by("revision")
+    for row in rows if columns is None else rows.only("signal", "run", "model", *columns):
         if row.run == runs[row.signal_id]:
             found[row.signal_id][row.model] = row
     return {signal_id: list(rows.values()) for signal_id, rows in found.items()}

@@ -33,6 +33,30 @@ SQUARES = {
 DRIFT = re.compile(r'"price_drift_bps_from_entry":(-?[0-9.]+(?:e-?[0-9]+)?)')
 SQUARES_USUAL = 6
 PENDING, ABSTAINED, SKIPPED = "pending", "abstained", "skipped"
+COLUMNS = (
+    "event_id",
+    "run",
+    "status",
+    "reason",
+    "origin",
+    "symbol",
+    "direction",
+    "entry_price",
+    "received_at",
+    "expires_at",
+)
+"""What a row shows of its signal."""
+
+DECIDED = (
+    "seq",
+    "decision",
+    "confidence",
+    "confidence_raw",
+    "calibration",
+    "expires_at",
+    "published_at",
+)
+FACTS = ("event_id", "run", "simulated", "payload")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +115,9 @@ class Row:
 def rows_of(signals: Sequence[Signal], *, now: datetime) -> list[Row]:
     """Return the signals as rows, in the same order; asks the database three times in all."""
     evaluations = evaluation.list_of_signals(signals=signals)
-    decided = decisions.list_of_signals(signals=signals)
+    decided = decisions.list_of_signals(signals=signals, columns=DECIDED)
     found = enrichment.list_enrichments(event_ids=[each.event_id for each in signals])
-    facts = {(each.event_id, each.run): each for each in found.defer("facts", "provenance")}
+    facts = {(each.event_id, each.run): each for each in found.only(*FACTS)}
     return [
         _row(
             signal,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from lens_site.pages import words
 from lens_site.pages.access import person
 from lens_site.pages.asking import asked
-from lens_site.pages.rows import has_many_models, rows_of
+from lens_site.pages.rows import COLUMNS, has_many_models, rows_of
 from signals import queries
 from signals.types import Origin, SignalStatus
 
@@ -58,7 +58,8 @@ class Wanted(BaseModel):
 def signal_list(request: HttpRequest) -> HttpResponse:
     """Show signals, newest first, a page at a time."""
     wanted = asked(Wanted, request.GET)
-    found = list(queries.list_signals(filters=wanted.lookups())[: PAGE_ROWS + 1])
+    rows = queries.list_signals(filters=wanted.lookups()).only(*COLUMNS)
+    found = list(rows[: PAGE_ROWS + 1])
     page = found[:PAGE_ROWS]
     shown = {
         "wanted": wanted,

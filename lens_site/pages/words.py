@@ -17,6 +17,12 @@ ACTIONS: Mapping[str, Words] = {
     "TIGHTEN_STOP": _("tighten stop"),
 }
 FOLLOWING = frozenset({"FOLLOW_ENTER", "FOLLOW_EXIT"})
+DIRECTIONS: Mapping[str, Words] = {
+    "long": _("long"),
+    "short": _("short"),
+    "close_long": _("close long"),
+    "close_short": _("close short"),
+}
 STATUSES: Mapping[str, Words] = {
     "ENQUEUED": _("waiting for its facts"),
     "ENRICHED": _("being judged"),

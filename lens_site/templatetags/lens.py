@@ -14,8 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from lens_site.pages import formats, phrases
-from lens_site.pages.rows import Square
-from lens_site.pages.words import ACTIONS, CAUSES, ENDINGS, FOLLOWING, REFUSALS, phrase
+from lens_site.pages.rows import Row, Square
+from lens_site.pages.words import ACTIONS, CAUSES, DIRECTIONS, ENDINGS, FOLLOWING, REFUSALS, phrase
+from signals.types import Origin
 
 register = template.Library()
 
@@ -158,6 +159,12 @@ def moment(at: datetime | None, kind: str = "clock") -> SafeString:
 
 
 @register.filter
+def iso(at: datetime) -> str:
+    """Write a moment as programs read it."""
+    return at.isoformat()
+
+
+@register.filter
 def plain(text: object) -> SafeString:
     """Show a stranger's text as text: isolated, escaped, with what would hide made visible."""
     shown = format_html_join(
@@ -293,20 +300,48 @@ def action_badge(code: str) -> SafeString:
     return format_html('<span class="badge {}">{}</span>', kind, action(code).upper())
 
 
+ARROWS = {"long": "▲", "short": "▼", "close_long": "△", "close_short": "▽"}
+
+
 @register.simple_tag
 def direction(value: str) -> SafeString:
     """Show a direction with an arrow and a word."""
-    arrows = {"long": "▲", "short": "▼", "close_long": "△", "close_short": "▽"}
-    words = {
-        "long": _("long"),
-        "short": _("short"),
-        "close_long": _("close long"),
-        "close_short": _("close short"),
-    }
-    side = value.removeprefix("close_")
     return format_html(
         '<span class="direction {}"><span aria-hidden="true">{}</span> {}</span>',
-        side if side in words else "",
-        arrows.get(value, "◆"),
-        words.get(value, value),
+        value.removeprefix("close_") if value in ARROWS else "",
+        ARROWS.get(value, "◆"),
+        DIRECTIONS.get(value, value),
     )
+
+
+@register.simple_tag(name="origin")
+def origin_badge(origin: str, *, simulated: bool) -> SafeString | str:
+    """Mark a signal that nobody sent in earnest, and one that a made-up market was asked about."""
+    if origin != Origin.LIVE:
+        marked = '<span class="badge demo" data-testid="{}">{}</span>'
+        return format_html(marked, origin.lower(), origin)
+    if not simulated:
+        return ""
+    said = _("judged on a simulated market")
+    return format_html('<span class="badge demo" title="{}">SIMULATED</span>', said)
+
+
+ENDS = {"rejected": "warn", "dead": "error"}
+
+
+@register.simple_tag
+def verdict(row: Row) -> SafeString:
+    """Show what the jury said and how many of the models follow; before that, how far it is."""
+    word = str(row.word)
+    if row.state == "waiting":
+        kinds, shown = "open", word
+    elif row.state == "partial":
+        kinds, shown = "open", f"{row.answered}/{row.asked} {_('answered')}"
+    elif row.state in {"decided", "stale"}:
+        kinds = "follow" if row.is_follow else ""
+        shown = f"{word.upper()} {row.followed}/{row.asked}"
+    else:
+        kinds, shown = ENDS.get(row.state, "stale"), word.upper()
+    if row.state == "stale":
+        kinds, shown = f"{kinds} past", format_html("<s>{}</s>", shown)
+    return format_html('<span class="badge {}" data-testid="verdict">{}</span>', kinds, shown)
