@@ -7,8 +7,13 @@ from uuid import uuid4
 from django.db import models
 from django.db.models import Q
 
+from decisions.types import JURY
 from signals.models import Signal
 from signals.types import Origin
+
+FIRST_RULING = Q(model=JURY, origin=Origin.LIVE, run=1, revision=1)
+LATER_RULING = Q(model=JURY, origin=Origin.LIVE) & (Q(run__gt=1) | Q(revision__gt=1))
+"""The jury's first word on a live signal, and its words after that."""
 
 
 class Decision(models.Model):
@@ -77,6 +82,17 @@ class Decision(models.Model):
             models.Index(fields=["event_id"], name="decision_by_event"),
             models.Index(fields=["symbol", "-seq"], name="decision_by_symbol"),
             models.Index(fields=["model", "-seq"], name="decision_by_model"),
+            models.Index(
+                fields=["model", "decision", "-signal", "confidence"], name="decision_by_word"
+            ),
+            models.Index(
+                fields=["model", "published_at", "origin", "run", "revision", "decision"],
+                name="first_ruling",
+                condition=FIRST_RULING,
+            ),
+            models.Index(
+                fields=["model", "published_at"], name="later_ruling", condition=LATER_RULING
+            ),
         ]
 
     def __str__(self) -> str:

@@ -87,6 +87,16 @@ class Signal(models.Model):
             models.Index(fields=["source", "-id"], name="signal_by_source"),
             models.Index(fields=["status", "-id"], name="signal_by_status"),
             models.Index(fields=["replay", "status"], name="signal_by_replay"),
+            models.Index(
+                fields=["received_at", "origin"],
+                name="live_by_arrival",
+                condition=Q(origin=Origin.LIVE),
+            ),
+            models.Index(
+                fields=["received_at", "origin"],
+                name="demo_by_arrival",
+                condition=Q(origin=Origin.DEMO),
+            ),
         ]
 
     def __str__(self) -> str:
