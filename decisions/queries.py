@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import nlargest
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
 
-from decisions.models import Decision, PublicationHead
+from decisions.models import FIRST_RULING, LATER_RULING, Decision, PublicationHead
 from decisions.parsing import ABSTENTION, SIGNAL_STATUS, Filters
 from decisions.terms import planned, terms_of
 from decisions.types import JURY, House, Terms
@@ -241,33 +242,63 @@ class Judged:
     actions: tuple[str, ...] = ()
     min_confidence: float = 0.0
 
+    def newest(self, *, filters: Mapping[str, object], limit: int) -> list[int]:
+        """Return the newest signals, by row id, on whose present run the judge decided so.
+
+        ``filters`` are look-ups of the signal's columns. Each word is asked for by itself: their
+        index has the signals of one word in their order, so rare words cost no more than others.
+        """
+        rows = self._rows().filter(run=F("signal__run"))
+        rows = rows.filter(**{f"signal__{name}": value for name, value in filters.items()})
+        found: set[int] = set()
+        for action in self.actions or tuple(Action):
+            newest = rows.filter(decision=action).order_by("-signal_id").distinct()
+            found.update(newest.values_list("signal_id", flat=True)[:limit])
+        return nlargest(limit, found)
+
     def among(self, signals: QuerySet[Signal]) -> QuerySet[Signal]:
-        """Keep the signals on whose present run the judge decided so."""
-        rows = Decision.objects.filter(
-            signal=OuterRef("id"),
-            run=OuterRef("run"),
-            model=self.judge,
-            confidence__gte=self.min_confidence,
-        )
+        """Keep of a few signals those on whose present run the judge decided so."""
+        rows = self._rows().filter(signal=OuterRef("id"), run=OuterRef("run"))
         if self.actions:
             rows = rows.filter(decision__in=self.actions)
         return signals.filter(Exists(rows))
 
+    def _rows(self) -> QuerySet[Decision]:
+        return Decision.objects.filter(model=self.judge, confidence__gte=self.min_confidence)
 
-def count_rulings(*, since: datetime) -> tuple[int, int]:
-    """Return how many live signals the jury ruled on since a moment, and on how many to follow.
 
-    Walks back from the newest, so it costs what was ruled since, however much is stored.
+def count_first_rulings(*, since: datetime, until: datetime | None = None) -> tuple[int, int]:
+    """Return how many live signals the jury first ruled on in a span, and on how many to follow.
+
+    Read from an index alone; the figures of adjoining spans add up.
     """
-    rulings = Decision.objects.filter(model=JURY, seq__isnull=False)
-    before = rulings.filter(published_at__lt=since).order_by("-seq")
-    last = before.values_list("seq", flat=True).first() or 0
-    rows = rulings.filter(seq__gt=last, origin=Origin.LIVE)
-    counted = rows.aggregate(
-        ruled=Count("event_id", distinct=True),
-        followed=Count("event_id", distinct=True, filter=Q(decision__in=FOLLOWED)),
+    rows = _first_rulings(since=since)
+    if until is not None:
+        rows = rows.filter(published_at__lt=until)
+    return rows.count(), rows.filter(decision__in=FOLLOWED).count()
+
+
+def _first_rulings(*, since: datetime) -> QuerySet[Decision]:
+    return Decision.objects.filter(FIRST_RULING, published_at__gte=since)
+
+
+def count_later_rulings(*, since: datetime) -> tuple[int, int]:
+    """Return how many live signals only later words since a moment are of, and so to follow.
+
+    Later words are revisions and those of another run; a signal whose first word falls into the
+    same span is counted with that.
+    """
+    rows = Decision.objects.filter(LATER_RULING, published_at__gte=since)
+    first = _first_rulings(since=since).filter(signal=OuterRef("signal"))
+    followed = rows.filter(decision__in=FOLLOWED)
+    return (
+        _count_signals(rows.exclude(Exists(first))),
+        _count_signals(followed.exclude(Exists(first.filter(decision__in=FOLLOWED)))),
     )
-    return counted["ruled"], counted["followed"]
+
+
+def _count_signals(rows: QuerySet[Decision]) -> int:
+    return rows.aggregate(n=Count("signal", distinct=True))["n"] or 0
 
 
 def list_delays_ms(*, limit: int) -> list[float]:

@@ -81,15 +81,12 @@ def get_backlog(*, now: datetime) -> tuple[int, timedelta]:
     return unfinished, (now - oldest) if oldest else timedelta(0)
 
 
-def count_received(*, since: datetime) -> dict[str, int]:
-    """Return how many signals came in since a moment, by origin.
-
-    Walks back from the newest, so it costs what came in since, however much is stored.
-    """
-    before = Signal.objects.filter(received_at__lt=since).exclude(origin=Origin.REPLAY)
-    last = before.order_by("-id").values_list("id", flat=True).first() or 0
-    rows = Signal.objects.filter(id__gt=last, received_at__gte=since).values_list("origin")
-    return dict(rows.annotate(n=Count("id")).order_by())
+def count_received(*, origin: Origin, since: datetime, until: datetime | None = None) -> int:
+    """Return how many signals of an origin came in within a span, which may be open to now."""
+    rows = Signal.objects.filter(origin=origin, received_at__gte=since)
+    if until is not None:
+        rows = rows.filter(received_at__lt=until)
+    return rows.count()
 
 
 def count_by_status(*, replay_id: UUID) -> dict[str, int]:

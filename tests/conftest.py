@@ -20,6 +20,7 @@ from rest_framework.test import APIClient
 
 from access import services as access
 from access.types import KeyDraft, Scope
+from lens_site.pages import tiles
 from outcomes import queries as outcomes
 from pipeline import queue
 from tests.fake_vendors import Vendors, running
@@ -109,10 +110,12 @@ def redis_url() -> str:
 
 @pytest.fixture(autouse=True)
 def _fresh_bells() -> Iterator[None]:
-    """Forget between tests that Redis was away, and what boards were made of other rows."""
+    """Forget between tests that Redis was away, and what pages have counted of other rows."""
     yield
     queue.bell.cache_clear()
     outcomes.BOARDS.forget()
+    tiles.RECEIVED.forget()
+    tiles.RULED.forget()
 
 
 @pytest.fixture

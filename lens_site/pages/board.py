@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -19,7 +18,7 @@ from decisions.types import JURY
 from lens_site.pages import words
 from lens_site.pages.access import person
 from lens_site.pages.asking import asked
-from lens_site.pages.rows import has_many_models, rows_of
+from lens_site.pages.rows import COLUMNS, has_many_models, rows_of
 from lens_site.pages.tiles import board_tiles
 from signals import queries as signals
 from signals.models import Signal
@@ -58,20 +57,30 @@ class View(BaseModel):
         """Whether only signals show that somebody has judged."""
         return bool(self.model or self.verdict or self.min_confidence)
 
-    def select(self) -> QuerySet[Signal]:
+    def newest(self, *, limit: int) -> list[Signal]:
         """Return the signals to show, newest first."""
+        if not self.is_judging:
+            return list(signals.list_signals(filters=self._lookups()).only(*COLUMNS)[:limit])
+        ids = self._judged().newest(filters=self._lookups(), limit=limit)
+        return list(signals.list_signals(filters={"id__in": ids}).only(*COLUMNS))
+
+    def among(self, event_ids: list[UUID]) -> list[Signal]:
+        """Return those of some signals that are shown, newest first."""
+        lookups = self._lookups() | {"event_id__in": event_ids}
+        found = signals.list_signals(filters=lookups).only(*COLUMNS)
+        return list(self._judged().among(found) if self.is_judging else found)
+
+    def _lookups(self) -> dict[str, object]:
         given = {"symbol": self.symbol.strip().upper(), "source": self.source.strip()}
         lookups: dict[str, object] = {name: value for name, value in given.items() if value}
-        lookups["origin__in"] = SHOWN_ORIGINS[self.origin]
-        found = signals.list_signals(filters=lookups)
-        if not self.is_judging:
-            return found
-        judged = Judged(
+        return lookups | {"origin__in": SHOWN_ORIGINS[self.origin]}
+
+    def _judged(self) -> Judged:
+        return Judged(
             judge=self.model or JURY,
             actions=VERDICTS.get(self.verdict, ()),
             min_confidence=self.min_confidence / 100,
         )
-        return judged.among(found)
 
 
 @require_safe
@@ -83,7 +92,7 @@ def board(request: HttpRequest) -> HttpResponse:
     view = asked(View, request.GET)
     shown = {
         "view": view,
-        "rows": rows_of(list(view.select()[:ROWS_FIRST]), now=now),
+        "rows": rows_of(view.newest(limit=ROWS_FIRST), now=now),
         "is_wide": has_many_models(),
         "tiles": board_tiles(now=now),
         "seq": seq,
@@ -100,7 +109,7 @@ def board(request: HttpRequest) -> HttpResponse:
 def rows(request: HttpRequest) -> HttpResponse:
     """Answer with the rows of the signals asked for that the view shows, for the board's script."""
     event_ids = _ids(request.GET.getlist("id"))[:ROWS_ASKED_MAX]
-    found = list(asked(View, request.GET).select().filter(event_id__in=event_ids))
+    found = asked(View, request.GET).among(event_ids)
     return render(request, "parts/board_rows.html", {"rows": rows_of(found, now=timezone.now())})
 
 

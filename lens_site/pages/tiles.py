@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from decisions import queries as decisions
 from evaluation import queries as evaluation
 from lens_site.pages import formats
+from lens_site.pages.counting import SoFar
 from lens_site.pages.rows import midnight
 from lens_site.pages.words import Words
 from pipeline import queries as pipeline
@@ -24,6 +25,8 @@ TARGET_MS = 6_000
 DELAYS_LOOKED_AT = 200
 QUEUE_TARGET = 100
 """Due pieces of work; more than the workers take up in a second or two."""
+
+RECEIVED, RULED = SoFar(), SoFar()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,8 @@ def board_tiles(*, now: datetime) -> list[Tile]:
     """Return the tiles as of ``now``."""
     since = midnight(now)
     return [
-        _signals(since=since),
-        _follow_rate(since=since),
+        _signals(since=since, now=now),
+        _follow_rate(since=since, now=now),
         _delay(),
         _queue(),
         _letters(),
@@ -52,21 +55,27 @@ def board_tiles(*, now: datetime) -> list[Tile]:
     ]
 
 
-def _signals(*, since: datetime) -> Tile:
-    counts = signals.count_received(since=since)
-    demo = counts.get(Origin.DEMO, 0)
+def _signals(*, since: datetime, now: datetime) -> Tile:
+    (live,) = RECEIVED.count(_received, since=since, now=now)
+    demo = signals.count_received(origin=Origin.DEMO, since=since)  # may be cleared at any time
     return Tile(
         key="signals",
         label=_("Signals today"),
         href="/signals",
         kind="whole",
-        value=counts.get(Origin.LIVE, 0),
+        value=live,
         under=_("and %s demo, not counted") % formats.whole(demo) if demo else _("since 00:00 UTC"),
     )
 
 
-def _follow_rate(*, since: datetime) -> Tile:
-    ruled, followed = decisions.count_rulings(since=since)
+def _received(since: datetime, until: datetime | None) -> tuple[int, ...]:
+    return (signals.count_received(origin=Origin.LIVE, since=since, until=until),)
+
+
+def _follow_rate(*, since: datetime, now: datetime) -> Tile:
+    first = RULED.count(_ruled, since=since, now=now)
+    later = decisions.count_later_rulings(since=since)
+    ruled, followed = (one + other for one, other in zip(first, later, strict=True))
     return Tile(
         key="follow",
         label=_("Follow rate"),
@@ -77,6 +86,10 @@ def _follow_rate(*, since: datetime) -> Tile:
         if ruled
         else _("nothing live decided today"),
     )
+
+
+def _ruled(since: datetime, until: datetime | None) -> tuple[int, ...]:
+    return decisions.count_first_rulings(since=since, until=until)
 
 
 def _delay() -> Tile:

@@ -344,6 +344,17 @@ def test_tiles_count_the_live_signals_of_the_day(as_member: Members) -> None:
     assert "1 demo" in str(tiles["signals"].under)
 
 
+def test_tiles_tell_how_many_of_the_days_rulings_are_to_follow(as_member: Members) -> None:
+    now = datetime.now(UTC)
+    for seq, word in enumerate(("FOLLOW_ENTER", "IGNORE", "IGNORE", "IGNORE"), start=1):
+        make_decision(decision=word, model="jury", seq=seq, published_at=now)
+    client = as_member("Viewer")
+
+    found = [client.get("/board/tiles").context["tiles"] for _ in range(2)]
+
+    assert [{tile.key: tile.value for tile in tiles}["follow"] for tiles in found] == [0.25, 0.25]
+
+
 def test_a_replay_without_its_recording_says_that_its_candles_cannot_be_had(
     as_member: Members, tmp_path: Path
 ) -> None:
