@@ -13,13 +13,15 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import combinations
 from math import ceil
+from typing import Any, NamedTuple
 
+from django.db.models import Count, Max, QuerySet
 from django.db.models.fields.json import KT
 
 from decisions.models import Decision
 from decisions.types import JURY
 from evaluation.models import Evaluation
-from evaluation.types import EvaluationStatus
+from evaluation.types import Action, EvaluationStatus
 from signals.models import Signal
 from signals.types import Origin, SignalStatus
 
@@ -205,39 +207,65 @@ def disagreements(
 
 def source_standings() -> tuple[list[SourceStanding], int]:
     """Return how each source did over the newest live signals, and how many those are."""
-    rows = Signal.objects.order_by("-id").values_list(
-        "origin", "id", "source", "status", KT("reason__gate"), "received_at"
-    )[:ROWS]
-    live = [row[1:] for row in rows if row[0] == Origin.LIVE]
-    ruled = _rulings([row[0] for row in live])
-    by_source: dict[str, list[tuple[int, str, str | None, datetime]]] = {}
-    for signal_id, source, status, gate, received_at in live:
-        by_source.setdefault(source, []).append((signal_id, status, gate, received_at))
-    found = [_source(source, sent, ruled) for source, sent in by_source.items()]
-    return sorted(found, key=lambda each: (-each.sent, each.source)), len(live)
+    newest = Signal.objects.order_by("-id").values_list("id", flat=True)
+    last = newest.first()
+    if last is None:
+        return [], 0
+    span = (newest[ROWS - 1 : ROWS].first() or 0, last)
+    fates: dict[str, list[_Fate]] = {}
+    for source, *fate, _ in _fates(span):
+        fates.setdefault(source, []).append(_Fate(*fate))
+    ruled = _rulings(span)
+    found = [_source(source, each, ruled.get(source, ())) for source, each in fates.items()]
+    looked_at = sum(each.sent for each in found)
+    return sorted(found, key=lambda each: (-each.sent, each.source)), looked_at
 
 
-def _rulings(ids: Sequence[int]) -> dict[int, str]:
-    """Return the jury's last word on signals."""
-    if not ids:
-        return {}
-    rows = Decision.objects.filter(model=JURY, signal_id__gte=min(ids), signal_id__lte=max(ids))
-    return dict(rows.order_by("revision").values_list("signal_id", "decision"))
+class _Fate(NamedTuple):
+    """How many signals of a source came to the same end, and when the last of them came in."""
+
+    status: str
+    gate: str | None
+    n: int
+    last_at: datetime
 
 
-def _source(
-    source: str,
-    sent: Sequence[tuple[int, str, str | None, datetime]],
-    ruled: Mapping[int, str],
-) -> SourceStanding:
-    words = [ruled[signal_id] for signal_id, *_ in sent if signal_id in ruled]
-    refused = [gate or "?" for _, status, gate, _ in sent if status == SignalStatus.REJECTED]
+def _fates(span: tuple[int, int]) -> QuerySet[Signal, tuple[Any, ...]]:
+    """Select what became of live signals by source, what befell the newest first."""
+    rows = Signal.objects.filter(id__range=span, origin=Origin.LIVE)
+    grouped = rows.values_list("source", "status", KT("reason__gate"))
+    told = grouped.annotate(n=Count("id"), last_at=Max("received_at"), last=Max("id"))
+    return told.order_by("-last")
+
+
+def _rulings(span: tuple[int, int]) -> dict[str, list[str]]:
+    """Return by source the jury's last word on each of the live signals.
+
+    All words are named, so that their index leads to the span at once.
+    """
+    rows = Decision.objects.filter(model=JURY, decision__in=list(Action), origin=Origin.LIVE)
+    rows = rows.filter(signal__id__range=span)
+    said = rows.order_by("revision").values_list("signal_id", "source", "decision")
+    last = {signal_id: (source, decision) for signal_id, source, decision in said}
+    found: dict[str, list[str]] = {}
+    for source, decision in last.values():
+        found.setdefault(source, []).append(decision)
+    return found
+
+
+def _source(source: str, fates: Sequence[_Fate], ruled: Sequence[str]) -> SourceStanding:
+    ended: Counter[str] = Counter()
+    gates: Counter[str] = Counter()
+    for fate in fates:
+        ended[fate.status] += fate.n
+        if fate.status == SignalStatus.REJECTED:
+            gates[fate.gate or "?"] += fate.n
     return SourceStanding(
         source=source,
-        sent=len(sent),
-        last_at=max(at for *_, at in sent),
-        ended=dict(Counter(status for _, status, _, _ in sent).most_common()),
-        gates=dict(Counter(refused).most_common()),
-        ruled=len(words),
-        followed=sum(word in FOLLOWS for word in words),
+        sent=ended.total(),
+        last_at=max(fate.last_at for fate in fates),
+        ended=dict(ended.most_common()),
+        gates=dict(gates.most_common()),
+        ruled=len(ruled),
+        followed=sum(word in FOLLOWS for word in ruled),
     )
