@@ -145,7 +145,7 @@ def _pages(size: int) -> Iterator[tuple[str, list[float]]]:
     paths = [
         "",
         "signals/signal/",
-        f"signals/signal/?p={min(150, size // 100)}",
+        f"signals/signal/?p={min(39, size // 100)}",
         "signals/signal/?status__exact=EXPIRED",
         "signals/signal/?status__exact=CANCELLED",
         "signals/signal/?symbol=ARB&status__exact=DEAD",
