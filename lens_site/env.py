@@ -39,15 +39,31 @@ def _read(name: str, default: str) -> str:
 
 
 def integer(name: str, default: int) -> int:
-    """Return the variable ``name`` as a whole number."""
+    """Return the variable ``name`` as a whole number.
+
+    :raises ImproperlyConfigured: if it is something else.
+    """
     NAMES[name] = str(default)
-    return int(_env.int(name, default=default))
+    try:
+        return int(_env.int(name, default=default))
+    except ValueError as error:
+        raise _not_a("whole number", name) from error
 
 
 def number(name: str, default: float) -> float:
-    """Return the variable ``name`` as a number."""
+    """Return the variable ``name`` as a number.
+
+    :raises ImproperlyConfigured: if it is something else.
+    """
     NAMES[name] = str(default)
-    return float(_env.float(name, default=default))
+    try:
+        return float(_env.float(name, default=default))
+    except ValueError as error:
+        raise _not_a("number", name) from error
+
+
+def _not_a(kind: str, name: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{name} must be a {kind}, not {os.environ.get(name)!r}")
 
 
 def flag(name: str, *, default: bool) -> bool:
