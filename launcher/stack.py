@@ -141,8 +141,12 @@ class Stack:
         )
 
     def _await_fork_server(self) -> None:
-        if self._forks is not None:
-            self._supervisor.wait_until(self._forks.is_ready, within_s=IMPORTED_WITHIN_S)
+        forks = self._forks
+        if forks is not None:
+            self._supervisor.wait_until(
+                lambda: forks.is_ready() or not self._supervisor.has_fork_server,
+                within_s=IMPORTED_WITHIN_S,
+            )
 
     def _start_redis(self) -> None:
         socket_at = self._socket

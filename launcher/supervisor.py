@@ -72,6 +72,11 @@ class Supervisor:
         self._forks: ForkServer | None = None
 
     @property
+    def has_fork_server(self) -> bool:
+        """Whether a fork server runs, is on its way or will come back."""
+        return self._forks is not None
+
+    @property
     def children(self) -> Mapping[str, Child]:
         """Return the children that run now, by name."""
         return self._children
@@ -169,6 +174,20 @@ class Supervisor:
             child.process.wait(KILL_WAIT_S)
         self._forget(child)
 
+    def _is_fork_server(self, child: Child) -> bool:
+        return self._forks is not None and self._forks.descriptor in child.plan.keep_open
+
+    def _is_forking(self) -> bool:
+        """Say whether the fork server that has just ended ever could fork, and know it lost.
+
+        One that could not even import the application is not started again: the programs, which
+        are started anew, say better than it what is wrong.
+        """
+        if self._forks is None or not self._forks.is_ready():
+            return False
+        self._forks.lost()
+        return True
+
     def _begin(self, plan: ChildPlan) -> Child:
         return start_child(plan, logs=self._logs, now_s=time.monotonic(), forks=self._forks)
 
@@ -199,10 +218,13 @@ class Supervisor:
 
     def _bury(self, child: Child) -> None:
         name, code = child.plan.name, child.process.returncode
-        if self._forks is not None and self._forks.descriptor in child.plan.keep_open:
-            self._forks.lost()
+        has_failed = self._is_fork_server(child) and not self._is_forking()
         child.kill()
         self._forget(child)
+        if has_failed:
+            self._forks = None
+            self._on_change(self._children)
+            return
         lived_s = time.monotonic() - child.started_s
         deaths = self._quick_deaths.get(name, 0) + 1 if lived_s < self._quick_death_s else 1
         self._quick_deaths[name] = deaths

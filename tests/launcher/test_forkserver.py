@@ -147,6 +147,24 @@ def test_without_its_server_a_program_starts_anew_and_the_server_comes_back(hous
     assert (list(alone), list(forked)) == (["alone"], ["forked"])
 
 
+def test_a_server_that_cannot_import_is_given_up_and_programs_say_what_is_wrong(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path)
+    (tmp_path / "preloaded.py").write_text("raise SystemExit('a setting is wrong')")
+    descriptor = house.forks.descriptor
+    plan = house.plan("forks", *house.forks.command[1:], keep_open=(descriptor,))
+
+    house.supervisor.fork_from(house.forks, plan)
+    gone = house.supervisor.wait_until(lambda: not house.supervisor.has_fork_server, within_s=20)
+    code, said = house.supervisor.run_to_end(house.plan("one", "program.py"))
+    house.forks.close()
+
+    assert gone
+    assert not house.supervisor.children
+    assert (code, list(said)) == (1, ["a setting is wrong"])
+
+
 def test_a_fork_shows_its_own_name_to_the_system(house: House) -> None:
     child = house.start("stayer", "program.py", "stay")
 
