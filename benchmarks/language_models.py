@@ -12,6 +12,9 @@ signal's receipt, so the gathering of facts is in it too.
 ``at_once`` measures the calls alone, each of 2 s: the facts of its signals are frozen first, in
 the measuring process, so all 200 evaluations wait when the one worker starts. The span is from the
 start of the first call to the end of the last one, opening the connections included.
+
+``worker_cpu_ms_per_signal`` is what the worker's process spent of its processor, all of its threads
+together: the figure that a neighbour's work on the same machine changes least.
 """
 
 from __future__ import annotations
@@ -154,6 +157,7 @@ def _inside(options: argparse.Namespace) -> None:
         for number in range(WARM_UP):
             submit("warm-up", number)
         _wait_for(source="warm-up", signals=WARM_UP)
+    spent_ms = _worker_cpu_ms()
     started = time.perf_counter()
     for number in range(0 if options.part == "report" else options.count):
         submit("bench", number)
@@ -163,9 +167,11 @@ def _inside(options: argparse.Namespace) -> None:
         sys.stdout.write("{}")
         return
     _wait_for(source="bench", signals=options.count)
-    sys.stdout.write(
-        json.dumps(_figures(expected=options.count, is_paced=options.part == "submit"))
-    )
+    spent_ms = _worker_cpu_ms() - spent_ms
+    figures = _figures(expected=options.count, is_paced=options.part == "submit")
+    if options.part == "submit":
+        figures["worker_cpu_ms_per_signal"] = round(spent_ms / options.count, 1)
+    sys.stdout.write(json.dumps(figures))
 
 
 def _name_prices() -> None:
@@ -216,7 +222,6 @@ def _figures(*, expected: int, is_paced: bool) -> dict[str, Any]:
     from decisions.models import Decision
     from enrichment.models import Enrichment
     from evaluation.models import Attempt
-    from pipeline.models import Heartbeat
 
     took_ms = _took_ms()
     frozen = dict(Enrichment.objects.values_list("event_id", "created_at"))
@@ -243,14 +248,31 @@ def _figures(*, expected: int, is_paced: bool) -> dict[str, Any]:
     else:
         span_ms = (max(ends) - min(begins)) / MILLISECOND
         times = {"calls_span_against_one": round(span_ms / LATENCY_MS, 3)}
-    worker = Heartbeat.objects.filter(kind="worker").order_by("name")[0]
     return {
         "decisions": len(added),
         "expected": expected * MODELS,
         **times,
         "cost_usd": str(cost),
-        "worker_peak_rss_mb": _rss_mb(int(worker.name.rpartition("-")[2])),
+        "worker_peak_rss_mb": max((_rss_mb(pid) for pid in _workers()), default=None),
     }
+
+
+def _workers() -> list[int]:
+    """Return the process ids of the desk's workers."""
+    from pipeline.models import Heartbeat
+
+    names = Heartbeat.objects.filter(kind="worker").values_list("name", flat=True)
+    return [int(name.rpartition("-")[2]) for name in names]
+
+
+def _worker_cpu_ms() -> float:
+    """Return what the workers have spent of their processors so far, all threads together."""
+    return sum(map(_cpu_ms, _workers()))
+
+
+def _cpu_ms(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def _took_ms() -> dict[str, float]:
@@ -265,11 +287,8 @@ def _share(values: list[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1)
 
 
-def _rss_mb(pid: int) -> float | None:
-    status = Path(f"/proc/{pid}/status")
-    if not status.exists():
-        return None
-    lines = status.read_text(encoding="ascii").splitlines()
+def _rss_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     peak = next(line for line in lines if line.startswith("VmHWM"))
     return round(int(peak.split()[1]) / 1024, 1)
 

@@ -18,9 +18,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from pipeline.lines import Lines
+
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 NAT64 = "64:ff9b::"
 KEPT_S = 60.0
+IDLE_S = 60.0
 
 
 @cache
@@ -30,7 +33,17 @@ def tls() -> ssl.SSLContext:
     Reading the certificates takes a tenth of a second, and each client would do so for itself, at
     its first call and in everybody's way.
     """
-    return httpx2.create_ssl_context(trust_env=False)
+    context = httpx2.create_ssl_context(trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def open_transport(*, allowed: Collection[str], idle_max: int) -> Pinned:
+    """Return one event loop's connections to the open internet and to the hosts in ``allowed``.
+
+    Up to ``idle_max`` of them to one place are kept for later calls.
+    """
+    return Pinned(Lines(tls=tls(), idle_s=IDLE_S, idle_max=idle_max), allowed=allowed)
 
 
 class ForbiddenAddress(httpx2.ConnectError):

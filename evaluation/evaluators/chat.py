@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from evaluation.evaluators.base import CallFailed
 from evaluation.evaluators.llm import LLM, Completion, Request
-from evaluation.evaluators.openai import load_sdk, open_sdk
-from evaluation.evaluators.wire import PerLoop, Reply, failure_behind, status_of
+from evaluation.evaluators.openai import load_sdk, open_sdk, post
+from evaluation.evaluators.wire import PerLoop, Reply, status_of
 from evaluation.types import AttemptStatus
 
 if TYPE_CHECKING:
@@ -42,38 +42,23 @@ class Chat(LLM):
         load_sdk()
 
     async def complete(self, request: Request) -> Completion:
-        from openai import APIError
-
-        calls = self._sdk.get().chat.completions.with_raw_response
-        try:
-            answer = await calls.create(**self.arguments(request))
-        except APIError as error:
-            raise failure_behind(error) from None
-        return self.reading(Reply.of(answer.http_response))
+        arguments = self.arguments(request)
+        return self.reading(await post(self._sdk.get(), "/chat/completions", arguments))
 
     def arguments(self, request: Request) -> dict[str, Any]:
         """Return the call in the words that most servers know."""
+        said = [{"role": role, "content": text} for role, text in request.dialogue]
         wanted = {
             "model": self.model_id,
-            "messages": [],  # the SDK demands some; those in extra_body take their place
+            "messages": [{"role": "system", "content": request.instructions}, *said],
             self.cap: request.max_tokens,
             "seed": request.seed,
             "temperature": request.temperature,
             "reasoning_effort": request.effort or None,
-            "extra_body": self._untouched(request),
+            "response_format": self.shape(request),
         }
-        return {name: value for name, value in wanted.items() if value is not None}
-
-    def _untouched(self, request: Request) -> dict[str, Any]:
-        """Return what the SDK need not look into: it would take longer than all the rest."""
-        shape = self.shape(request)
-        said = [{"role": role, "content": text} for role, text in request.dialogue]
-        messages = [{"role": "system", "content": request.instructions}, *said]
-        return {
-            **self.extras(request),
-            "messages": messages,
-            **({"response_format": shape} if shape else {}),
-        }
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return self.extras(request) | given
 
     def shape(self, request: Request) -> dict[str, Any] | None:
         """Return how the answer is held to its shape, as far as the model can be."""

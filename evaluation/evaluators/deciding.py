@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from evaluation.evaluators.gemini import Gemini
 from evaluation.evaluators.llm import LLM, Completion, Request
-from evaluation.evaluators.openai import OpenAI
-from evaluation.evaluators.wire import Reply, failure_behind
+from evaluation.evaluators.openai import OpenAI, post
+from evaluation.evaluators.wire import Reply
 from evaluation.parsing import QUESTIONS, BadAnswer
 from evaluation.types import REASONS, Action, AttemptStatus, Case, Verdict
 
@@ -72,18 +72,13 @@ class OpenAIDecisions(Deciding, OpenAI):
     """Asks OpenAI's decision endpoint."""
 
     async def complete(self, request: Request) -> Completion:
-        from openai import APIError
-
-        try:
-            answer = await self.sdk.get().decisions.with_raw_response.create(
-                model=self.model_id,
-                input=request.user,
-                questions=_openai_questions(request.schema or {}),
-                prompt_cache_key=request.cache_key,
-            )
-        except APIError as error:
-            raise failure_behind(error) from None
-        return _read_openai(Reply.of(answer.http_response))
+        asked = {
+            "model": self.model_id,
+            "input": request.user,
+            "questions": _openai_questions(request.schema or {}),
+            "prompt_cache_key": request.cache_key,
+        }
+        return _read_openai(await post(self.sdk.get(), "/decisions", asked))
 
 
 class GeminiDecisions(Deciding, Gemini):

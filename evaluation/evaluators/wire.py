@@ -28,9 +28,7 @@ ANSWER_MAX_BYTES = 1_000_000
 KEPT_MAX_CHARS = 64_000
 TOLD_MAX_CHARS = 300
 CONNECT_TIMEOUT_S = 5.0
-MAX_CONNECTIONS = 2_000  # far above the calls in flight: a pool just big enough queues and stalls
 MAX_IDLE_CONNECTIONS = 256
-IDLE_S = 60.0
 REQUEST_IDS = ("x-request-id", "request-id", "x-goog-request-id")
 
 STATUSES: Mapping[int, AttemptStatus] = {
@@ -141,15 +139,7 @@ def open_client(
 
     It leads into a network of our own only to hosts that ``local_hosts`` names.
     """
-    limits = httpx2.Limits(
-        max_connections=MAX_CONNECTIONS,
-        max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-        keepalive_expiry=IDLE_S,
-    )
-    inner = transport or egress.Pinned(
-        httpx2.AsyncHTTPTransport(verify=egress.tls(), limits=limits, trust_env=False),
-        allowed=local_hosts,
-    )
+    inner = transport or egress.open_transport(allowed=local_hosts, idle_max=MAX_IDLE_CONNECTIONS)
     return httpx2.AsyncClient(
         transport=Guard(inner),
         timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),

@@ -18,9 +18,7 @@ from pipeline import egress
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0  # Source: hyperliquid-api.md section 2
-MAX_CONNECTIONS = 100  # well above the calls in flight: a pool just big enough queues and stalls
 MAX_IDLE_CONNECTIONS = 20
-IDLE_S = 60.0
 MAX_RETRY_AFTER_S = 600.0  # a venue that asks for more is asked again after this
 
 
@@ -85,11 +83,6 @@ class JsonEndpoint:
 
     def _connected(self) -> httpx2.AsyncClient:
         if self._client is None:
-            limits = httpx2.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-                keepalive_expiry=IDLE_S,
-            )
             self._client = httpx2.AsyncClient(
                 timeout=httpx2.Timeout(
                     self._timeout_s, connect=min(CONNECT_TIMEOUT_S, self._timeout_s)
@@ -98,10 +91,7 @@ class JsonEndpoint:
                 follow_redirects=False,
                 trust_env=False,
                 transport=self._transport
-                or egress.Pinned(
-                    httpx2.AsyncHTTPTransport(verify=egress.tls(), limits=limits, trust_env=False),
-                    allowed=self._local_hosts,
-                ),
+                or egress.open_transport(allowed=self._local_hosts, idle_max=MAX_IDLE_CONNECTIONS),
             )
         return self._client
 
