@@ -104,13 +104,16 @@ def listened(request: HttpRequest) -> HttpResponse:
 @require_safe
 @person()
 def quote(request: HttpRequest) -> HttpResponse:
-    """Answer with the market's present price, for the snippets; or with why there is none."""
+    """Answer with the market's present price, for the snippets; or with why there is none.
+
+    Both are answers of a page that works: browsers would tell of an error status in red.
+    """
     del request
     try:
         mid = async_to_sync(_mid)()
     except (MarketDataUnavailable, BadMarketData, UnknownInstrument, TimeoutError) as error:
         why = str(error) or f"no answer within {QUOTE_WITHIN_S:.0f} s"
-        return JsonResponse({"provider": settings.PROVIDER_PRIMARY, "why": why[:200]}, status=503)
+        return JsonResponse({"provider": settings.PROVIDER_PRIMARY, "why": why[:200]})
     return JsonResponse({"provider": settings.PROVIDER_PRIMARY, "symbol": SYMBOL, "mid": mid})
 
 

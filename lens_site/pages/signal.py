@@ -18,7 +18,6 @@ from decisions.types import JURY
 from enrichment import queries as enrichment
 from evaluation import queries as evaluation
 from lens_site.api import signal_detail
-from lens_site.errors import PROBLEM_TYPE, problem
 from lens_site.pages import anatomy, candles, words
 from lens_site.pages.access import may_read_texts, person
 from lens_site.pages.prompt_diffs import diffs_of
@@ -84,7 +83,10 @@ def signal_page(request: HttpRequest, event_id: UUID) -> HttpResponse:
 @require_safe
 @person()
 def signal_candles(request: HttpRequest, event_id: UUID) -> HttpResponse:
-    """Answer with the candles of one timeframe around the signal, for its chart."""
+    """Answer with the candles of one timeframe around the signal, for its chart.
+
+    Or with why there are none: the chart says so, and browsers would tell of an error in red.
+    """
     signal = _found(event_id)
     facts = enrichment.get_enrichment(event_id=event_id, run=signal.run)
     known = candles.timeframes_of(facts)
@@ -100,8 +102,7 @@ def signal_candles(request: HttpRequest, event_id: UUID) -> HttpResponse:
             now=timezone.now(),
         )
     except (MarketDataUnavailable, BadMarketData, UnknownInstrument) as error:
-        body = problem(request, status=503, code="SERVICE_UNAVAILABLE", detail=str(error))
-        return JsonResponse(body, status=503, content_type=PROBLEM_TYPE)
+        return JsonResponse({"why": str(error)})
     return JsonResponse(told)
 
 

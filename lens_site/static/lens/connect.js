@@ -40,16 +40,17 @@ async function askMarket() {
   const note = document.getElementById("market");
   if (!note) return;
   const part = (name) => note.querySelector(`[data-market-${name}]`);
-  let told = null;
+  let told = {};
   try {
     const answer = await fetch(note.dataset.marketUrl, { headers: { Accept: "application/json" } });
     if (answer.ok) told = await answer.json();
   } catch {
-    /* told stays null: the page says that there is no price */
+    /* told stays empty: the page says that there is no price */
   }
+  const isKnown = typeof told.mid === "number";
   part("asking").hidden = true;
-  part(told ? "good" : "bad").hidden = false;
-  if (!told) return;
+  part(isKnown ? "good" : "bad").hidden = false;
+  if (!isKnown) return;
   part("said").textContent = `${told.symbol} ${typed(told.mid)}`;
   const values = { price: typed(told.mid), liquidation: typed(told.mid * 0.9) };
   for (const place of document.querySelectorAll("[data-market]")) {

@@ -133,7 +133,7 @@ async function load(timeframe) {
     const found = await fetch(`${place.dataset.source}?timeframe=${encodeURIComponent(timeframe)}`, { headers: { Accept: "application/json" } });
     const isJson = /json/.test(found.headers.get("content-type") ?? "");
     const body = isJson ? await found.json() : {};
-    if (!found.ok) throw new Error(body.detail ?? say("the server answered {status}", { status: found.status }));
+    if (!body.candles) throw new Error(body.why ?? say("the server answered {status}", { status: found.status }));
     answer = body;
     draw();
     tell();

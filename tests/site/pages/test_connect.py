@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 
 from access import queries as access_queries
 from access import services as access
+from markets.services import MarketDataUnavailable
 from signals.models import Hook, Signal
 from signals.types import Origin, SignalStatus
 from tests.factories import make_body, make_decision, make_signal
@@ -144,6 +145,21 @@ def test_the_market_tells_its_price_or_why_not(admin_client: Client, settings: S
 
     assert told["mid"] > 0
     assert told["provider"] == "simulated"
+
+
+def test_a_market_that_is_away_is_an_answer_and_no_error_in_the_console(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: str) -> None:
+        raise MarketDataUnavailable("no network here")
+
+    monkeypatch.setattr("lens_site.pages.connect.market_named", away)
+
+    answer = admin_client.get("/connect/quote")
+
+    assert answer.status_code == 200
+    assert answer.json()["why"] == "no network here"
+    assert "mid" not in answer.json()
 
 
 def test_a_preview_shows_the_signal_and_stores_nothing(admin_client: Client) -> None:
