@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 
 from decisions.models import FIRST_RULING, LATER_RULING, Decision, PublicationHead
 from decisions.parsing import ABSTENTION, SIGNAL_STATUS, Filters
@@ -218,20 +218,41 @@ def planned_terms(*, terms: Terms, risk_plan: Mapping[str, Any] | None, entry: f
     return planned(terms, risk_plan=risk_plan, entry=entry)
 
 
-def list_of_signals(
-    *, signals: Collection[Signal], columns: Sequence[str] | None = None
-) -> dict[int, list[Decision]]:
-    """Return by signal what was decided on its present run, the last revision of each judge.
-
-    With ``columns`` only those are read, which is what makes lists of many signals quick.
-    """
+def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Decision]]:
+    """Return by signal what was decided on its present run, the last revision of each judge."""
     runs = {signal.id: signal.run for signal in signals}
     found: dict[int, dict[str, Decision]] = {signal_id: {} for signal_id in runs}
-    rows = Decision.objects.filter(signal__in=list(runs)).order_by("revision")
-    for row in rows if columns is None else rows.only("signal", "run", "model", *columns):
+    for row in Decision.objects.filter(signal__in=list(runs)).order_by("revision"):
         if row.run == runs[row.signal_id]:
             found[row.signal_id][row.model] = row
     return {signal_id: list(rows.values()) for signal_id, rows in found.items()}
+
+
+class Word(NamedTuple):
+    """What lists show of a decision."""
+
+    signal_id: int
+    run: int
+    model: str
+    seq: int | None
+    decision: str
+    confidence: float
+    confidence_raw: float
+    calibration: Mapping[str, Any] | None
+    expires_at: datetime | None
+    published_at: datetime | None
+
+
+def list_words(*, signals: Collection[Signal]) -> dict[int, list[Word]]:
+    """Return by signal the last word of each judge on its present run; plain rows, for lists."""
+    runs = {signal.id: signal.run for signal in signals}
+    found: dict[int, dict[str, Word]] = {signal_id: {} for signal_id in runs}
+    rows = Decision.objects.filter(signal__in=list(runs)).order_by("revision")
+    for row in rows.values_list(*Word._fields):
+        word = Word(*row)
+        if word.run == runs[word.signal_id]:
+            found[word.signal_id][word.model] = word
+    return {signal_id: list(words.values()) for signal_id, words in found.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,18 +263,33 @@ class Judged:
     actions: tuple[str, ...] = ()
     min_confidence: float = 0.0
 
-    def newest(self, *, filters: Mapping[str, object], limit: int) -> list[int]:
-        """Return the newest signals, by row id, on whose present run the judge decided so.
+    def newest(
+        self, signals: QuerySet[Signal], *, filters: Mapping[str, object], limit: int
+    ) -> list[Signal]:
+        """Return the newest of the signals on whose present run the judge decided so.
 
-        ``filters`` are look-ups of the signal's columns. Each word is asked for by itself: their
-        index has the signals of one word in their order, so rare words cost no more than others.
+        ``filters`` are look-ups of the signal's columns.
         """
-        rows = self._rows().filter(run=F("signal__run"))
-        rows = rows.filter(**{f"signal__{name}": value for name, value in filters.items()})
+        asked = limit
+        while True:
+            said = self._said(filters=filters, limit=asked)
+            found = list(self.among(signals.filter(id__in=said)))
+            if len(found) >= limit or len(said) < asked:
+                return found[:limit]
+            asked *= 2  # some were taken up anew since, and were given another word
+
+    def _said(self, *, filters: Mapping[str, object], limit: int) -> list[int]:
+        """Return the newest signals, by row id, on any run of which the judge decided so.
+
+        Each word is asked for by itself: their index has the signals of one word in their order,
+        so rare words cost no more than others. The columns are the decision's own, for a join
+        would hide that order; a source alone is the signal's, which has an index of it.
+        """
+        own = {f"signal__{name}" if name == "source" else name: filters[name] for name in filters}
+        rows = self._rows().filter(**own).order_by("-signal_id").values_list("signal_id", flat=True)
         found: set[int] = set()
         for action in self.actions or tuple(Action):
-            newest = rows.filter(decision=action).order_by("-signal_id").distinct()
-            found.update(newest.values_list("signal_id", flat=True)[:limit])
+            found.update(rows.filter(decision=action).distinct()[:limit])
         return nlargest(limit, found)
 
     def among(self, signals: QuerySet[Signal]) -> QuerySet[Signal]:
@@ -275,7 +311,9 @@ def count_first_rulings(*, since: datetime, until: datetime | None = None) -> tu
     rows = _first_rulings(since=since)
     if until is not None:
         rows = rows.filter(published_at__lt=until)
-    return rows.count(), rows.filter(decision__in=FOLLOWED).count()
+    followed = Count("decision", filter=Q(decision__in=FOLLOWED))
+    found = rows.aggregate(ruled=Count("decision"), followed=followed)
+    return found["ruled"], found["followed"]
 
 
 def _first_rulings(*, since: datetime) -> QuerySet[Decision]:
@@ -289,6 +327,8 @@ def count_later_rulings(*, since: datetime) -> tuple[int, int]:
     same span is counted with that.
     """
     rows = Decision.objects.filter(LATER_RULING, published_at__gte=since)
+    if not rows.exists():  # on most days nobody is judged twice
+        return 0, 0
     first = _first_rulings(since=since).filter(signal=OuterRef("signal"))
     followed = rows.filter(decision__in=FOLLOWED)
     return (

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -139,15 +139,23 @@ def list_evaluations(*, signal: Signal) -> list[Evaluation]:
     return list(rows.order_by("model"))
 
 
-def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Evaluation]]:
-    """Return by signal where each model stands on its present run, and nothing else of it."""
-    shown = ("signal_id", "run", "model", "status", "outcome")
+class Stand(NamedTuple):
+    """Where one model stands with a signal."""
+
+    model: str
+    status: str
+    outcome: str
+
+
+def list_of_signals(*, signals: Collection[Signal]) -> dict[int, list[Stand]]:
+    """Return by signal where each model stands on its present run; plain rows, for lists."""
     runs = {signal.id: signal.run for signal in signals}
-    rows = Evaluation.objects.filter(signal__in=list(runs), rerun=None).only(*shown)
-    found: dict[int, list[Evaluation]] = {signal_id: [] for signal_id in runs}
-    for row in rows.order_by("signal_id", "model"):
-        if row.run == runs[row.signal_id]:
-            found[row.signal_id].append(row)
+    rows = Evaluation.objects.filter(signal__in=list(runs), rerun=None)
+    found: dict[int, list[Stand]] = {signal_id: [] for signal_id in runs}
+    columns = ("signal_id", "run", *Stand._fields)
+    for signal_id, run, *stand in rows.order_by("signal_id", "model").values_list(*columns):
+        if run == runs[signal_id]:
+            found[signal_id].append(Stand(*stand))
     return found
 
 

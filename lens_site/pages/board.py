@@ -61,8 +61,8 @@ class View(BaseModel):
         """Return the signals to show, newest first."""
         if not self.is_judging:
             return list(signals.list_signals(filters=self._lookups()).only(*COLUMNS)[:limit])
-        ids = self._judged().newest(filters=self._lookups(), limit=limit)
-        return list(signals.list_signals(filters={"id__in": ids}).only(*COLUMNS))
+        found = signals.list_signals(filters={}).only(*COLUMNS)
+        return self._judged().newest(found, filters=self._lookups(), limit=limit)
 
     def among(self, event_ids: list[UUID]) -> list[Signal]:
         """Return those of some signals that are shown, newest first."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import get_language, gettext, gettext_noop
 
 PHRASES = (
     gettext_noop("copied"),
@@ -50,5 +51,10 @@ PHRASES = (
 
 def translated() -> str:
     """Return as JSON the phrases that read otherwise in the language of the request."""
+    return _translated(get_language())
+
+
+@cache
+def _translated(_language: str | None) -> str:
     found = {phrase: gettext(phrase) for phrase in PHRASES}
     return json.dumps({phrase: text for phrase, text in found.items() if text != phrase})

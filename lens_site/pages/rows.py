@@ -6,18 +6,18 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from decisions import queries as decisions
-from decisions.models import Decision
+from decisions.queries import Word
 from decisions.types import JURY
 from enrichment import queries as enrichment
-from enrichment.models import Enrichment
 from evaluation import queries as evaluation
-from evaluation.models import Evaluation
+from evaluation.queries import Stand
 from evaluation.types import EvaluationStatus
 from lens_site.pages import formats, words
 from signals.models import Signal
@@ -47,17 +47,6 @@ COLUMNS = (
 )
 """What a row shows of its signal."""
 
-DECIDED = (
-    "seq",
-    "decision",
-    "confidence",
-    "confidence_raw",
-    "calibration",
-    "expires_at",
-    "published_at",
-)
-FACTS = ("event_id", "run", "simulated", "payload")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Square:
@@ -69,13 +58,20 @@ class Square:
     words: str
 
 
+class Frozen(NamedTuple):
+    """What a row shows of the facts around its signal."""
+
+    simulated: bool = False
+    payload: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One signal and what has become of it so far."""
 
     signal: Signal
     squares: tuple[Square, ...]
-    ruling: Decision | None
+    ruling: Word | None
     asked: int
     followed: int
     answered: int
@@ -115,15 +111,16 @@ class Row:
 def rows_of(signals: Sequence[Signal], *, now: datetime) -> list[Row]:
     """Return the signals as rows, in the same order; asks the database three times in all."""
     evaluations = evaluation.list_of_signals(signals=signals)
-    decided = decisions.list_of_signals(signals=signals, columns=DECIDED)
+    decided = decisions.list_words(signals=signals)
     found = enrichment.list_enrichments(event_ids=[each.event_id for each in signals])
-    facts = {(each.event_id, each.run): each for each in found.only(*FACTS)}
+    columns = ("event_id", "run", "simulated", "payload")
+    facts = {(event_id, run): Frozen(*rest) for event_id, run, *rest in found.values_list(*columns)}
     return [
         _row(
             signal,
             evaluations=evaluations[signal.id],
             decided=[each for each in decided[signal.id] if each.published_at],
-            facts=facts.get((signal.event_id, signal.run)),
+            facts=facts.get((signal.event_id, signal.run), Frozen()),
             now=now,
         )
         for signal in signals
@@ -133,9 +130,9 @@ def rows_of(signals: Sequence[Signal], *, now: datetime) -> list[Row]:
 def _row(
     signal: Signal,
     *,
-    evaluations: Collection[Evaluation],
-    decided: Collection[Decision],
-    facts: Enrichment | None,
+    evaluations: Collection[Stand],
+    decided: Collection[Word],
+    facts: Frozen,
     now: datetime,
 ) -> Row:
     ruling = next((each for each in decided if each.model == JURY), None)
@@ -148,17 +145,15 @@ def _row(
         asked=len(squares),
         followed=sum(each.decision in words.FOLLOWING for each in members.values()),
         answered=sum(each.state != PENDING for each in squares),
-        drift_bps=drift_bps(facts),
-        simulated=bool(facts and facts.simulated),
+        drift_bps=drift_bps(facts.payload),
+        simulated=facts.simulated,
         seq=max((each.seq or 0 for each in decided), default=0),
         state=_state(signal, ruling=ruling, squares=squares, now=now),
         is_today=signal.received_at >= midnight(now),
     )
 
 
-def _state(
-    signal: Signal, *, ruling: Decision | None, squares: Sequence[Square], now: datetime
-) -> str:
+def _state(signal: Signal, *, ruling: Word | None, squares: Sequence[Square], now: datetime) -> str:
     if ruling is not None:
         is_stale = ruling.expires_at is not None and ruling.expires_at < now
         return "stale" if is_stale else "decided"
@@ -180,7 +175,7 @@ def _end_word(signal: Signal) -> words.Words:
 
 
 def _squares(
-    signal: Signal, *, evaluations: Collection[Evaluation], members: Mapping[str, Decision]
+    signal: Signal, *, evaluations: Collection[Stand], members: Mapping[str, Word]
 ) -> Iterator[Square]:
     known = {each.model: each for each in evaluations}
     is_over = signal.status not in OPEN_STATUSES
@@ -192,7 +187,7 @@ def _squares(
 
 
 def _standing(
-    row: Evaluation | None, decision: Decision | None, *, is_over: bool
+    row: Stand | None, decision: Word | None, *, is_over: bool
 ) -> tuple[str, str | Promise]:
     if decision is not None:
         share = formats.percent(decision.confidence)
@@ -205,9 +200,9 @@ def _standing(
     return PENDING, _("not answered yet")
 
 
-def drift_bps(facts: Enrichment | None) -> float | None:
+def drift_bps(payload: str) -> float | None:
     """Return how far the price had gone from the entry when the facts were taken."""
-    found = DRIFT.search(facts.payload) if facts else None
+    found = DRIFT.search(payload)
     return float(found[1]) if found else None
 
 

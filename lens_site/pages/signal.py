@@ -53,7 +53,7 @@ def signal_page(request: HttpRequest, event_id: UUID) -> HttpResponse:
         "rulings": [each for each in decided if each.model == JURY],
         "plan": candles.plan_of(signal, facts=facts, ruling=ruling),
         "timeframes": candles.timeframes_of(facts),
-        "drift_bps": drift_bps(facts),
+        "drift_bps": drift_bps(facts.payload if facts else ""),
         "steps": anatomy.timeline(signal, lines=lines, letters=letters),
         "chips": anatomy.quality(facts),
         "cards": shown,

@@ -22,7 +22,7 @@ from signals.types import Origin
 TARGET_MS = 6_000
 """End to end, at the 95th percentile."""
 
-DELAYS_LOOKED_AT = 200
+DELAYS_LOOKED_AT = 100
 QUEUE_TARGET = 100
 """Due pieces of work; more than the workers take up in a second or two."""
 

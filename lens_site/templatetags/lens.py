@@ -1,15 +1,21 @@
-"""Tags and filters of the pages; what they say is decided in ``lens_site.pages.formats``."""
+"""Tags and filters of the pages; what they say is decided in ``lens_site.pages.formats``.
+
+What stands many times on a page is put together from plain strings, each escaped where it goes in:
+``format_html`` asks of every piece whether it is lazy, and was a third of the board's time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
+from html import escape
 from typing import Any
 
 from django import template
 from django.templatetags.static import static
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -37,16 +43,16 @@ MOMENTS: Mapping[str, Callable[[datetime], str]] = {
     "clock": formats.clock,
     "day": formats.day,
     "short": formats.short_stamp,
-    "stamp": formats.stamp,
 }
+UNKNOWN = SafeString(f'<span class="unknown">{formats.UNKNOWN}</span>')
 
 
 def _figure(kind: str, value: Any) -> SafeString:
     found = formats.number(value)
-    text = KINDS[kind](value)
     if found is None:
-        return format_html('<span class="unknown">{}</span>', text)
-    return format_html('<data value="{}" data-as="{}">{}</data>', f"{found:f}", kind, text)
+        return UNKNOWN
+    text = escape(KINDS[kind](found))
+    return SafeString(f'<data value="{found:f}" data-as="{kind}">{text}</data>')
 
 
 @register.filter
@@ -143,18 +149,13 @@ def span(value: Any) -> SafeString:
 def moment(at: datetime | None, kind: str = "clock") -> SafeString:
     """Show a moment as ``clock``, ``stamp`` or ``age``; the whole of it stands in the tooltip."""
     if at is None:
-        return format_html('<span class="unknown">{}</span>', formats.UNKNOWN)
+        return UNKNOWN
     at = at.astimezone(UTC)
-    text = MOMENTS[kind](at) if kind in MOMENTS else formats.stamp(at)
-    zone = "" if kind in {"clock", "day", "short"} else " UTC"
+    whole_stamp = formats.stamp(at)
+    text = MOMENTS[kind](at) if kind in MOMENTS else f"{whole_stamp} UTC"
     iso = at.isoformat().replace("+00:00", "Z")
-    return format_html(
-        '<time datetime="{}" data-as="{}" title="{} UTC">{}{}</time>',
-        iso,
-        kind,
-        formats.stamp(at),
-        text,
-        zone,
+    return SafeString(
+        f'<time datetime="{iso}" data-as="{escape(kind)}" title="{whole_stamp} UTC">{text}</time>'
     )
 
 
@@ -167,16 +168,13 @@ def iso(at: datetime) -> str:
 @register.filter
 def plain(text: object) -> SafeString:
     """Show a stranger's text as text: isolated, escaped, with what would hide made visible."""
-    shown = format_html_join(
-        "",
-        "{}{}",
-        ((piece, _hidden(code) if code else "") for piece, code in formats.pieces(str(text))),
-    )
-    return format_html('<bdi class="plain">{}</bdi>', shown)
+    found = formats.pieces(str(text))
+    shown = "".join(escape(piece) + (_hidden(code) if code else "") for piece, code in found)
+    return SafeString(f'<bdi class="plain">{shown}</bdi>')
 
 
-def _hidden(code: str) -> SafeString:
-    return format_html('<i class="hidden-letter" title="{}">{}</i>', formats.name_of(code), code)
+def _hidden(code: str) -> str:
+    return f'<i class="hidden-letter" title="{escape(formats.name_of(code))}">{escape(code)}</i>'
 
 
 @register.filter
@@ -194,17 +192,15 @@ def words() -> str:
 @register.simple_tag
 def icon(name: str, label: str = "") -> SafeString:
     """Draw an icon; without a ``label`` it is decoration and silent to screen readers."""
-    sheet = static("lens/icons.svg")
-    if label:
-        return format_html(
-            '<svg class="icon" role="img" aria-label="{}"><use href="{}#{}"></use></svg>',
-            label,
-            sheet,
-            name,
-        )
-    return format_html(
-        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', sheet, name
+    told = f'role="img" aria-label="{escape(str(label))}"' if label else 'aria-hidden="true"'
+    return SafeString(
+        f'<svg class="icon" {told}><use href="{_sheet()}#{escape(name)}"></use></svg>'
     )
+
+
+@cache
+def _sheet() -> str:
+    return escape(static("lens/icons.svg"))
 
 
 SIGNS = {"abstained": "!", "pending": "·", "skipped": "–"}
@@ -213,23 +209,16 @@ SIGNS = {"abstained": "!", "pending": "·", "skipped": "–"}
 @register.simple_tag
 def squares(found: Iterable[Square]) -> SafeString:
     """Draw one square a model: a letter or a sign to see, words to hear."""
-    drawn = format_html_join(
-        "",
-        '<i class="sq {}" role="img" data-model="{}" data-letter="{}" title="{}" aria-label="{}">'
-        "{}</i>",
-        (
-            (
-                each.state,
-                each.model,
-                each.letter,
-                each.words,
-                each.words,
-                SIGNS.get(each.state, each.letter),
-            )
-            for each in found
-        ),
+    return SafeString(f'<span class="squares">{"".join(map(_square, found))}</span>')
+
+
+def _square(each: Square) -> str:
+    said, letter = escape(each.words), escape(each.letter)
+    return (
+        f'<i class="sq {each.state}" role="img" data-model="{escape(each.model)}" '
+        f'data-letter="{letter}" title="{said}" aria-label="{said}">'
+        f"{SIGNS.get(each.state, letter)}</i>"
     )
-    return format_html('<span class="squares">{}</span>', drawn)
 
 
 @register.filter
@@ -306,12 +295,10 @@ ARROWS = {"long": "▲", "short": "▼", "close_long": "△", "close_short": "�
 @register.simple_tag
 def direction(value: str) -> SafeString:
     """Show a direction with an arrow and a word."""
-    return format_html(
-        '<span class="direction {}"><span aria-hidden="true">{}</span> {}</span>',
-        value.removeprefix("close_") if value in ARROWS else "",
-        ARROWS.get(value, "◆"),
-        DIRECTIONS.get(value, value),
-    )
+    side = value.removeprefix("close_") if value in ARROWS else ""
+    said = escape(str(DIRECTIONS.get(value, value)))
+    arrow = f'<span aria-hidden="true">{ARROWS.get(value, "◆")}</span>'
+    return SafeString(f'<span class="direction {side}">{arrow} {said}</span>')
 
 
 @register.simple_tag(name="origin")
@@ -324,6 +311,32 @@ def origin_badge(origin: str, *, simulated: bool) -> SafeString | str:
         return ""
     said = _("judged on a simulated market")
     return format_html('<span class="badge demo" title="{}">SIMULATED</span>', said)
+
+
+@register.simple_tag
+def row_opens(row: Row) -> SafeString:
+    """Open a row of signals, with what the board's script needs to know of it."""
+    signal, ruling = row.signal, row.ruling
+    told = {
+        "id": signal.event_id,
+        "symbol": signal.symbol,
+        "state": row.state,
+        "seq": row.seq,
+        "decision": ruling.decision if ruling else "",
+        "asked": row.asked,
+        "received": iso(signal.received_at),
+        "drift": "unknown" if row.drift_bps is None else "known",
+    }
+    if row.stale_at is not None:
+        told["expires"] = iso(row.stale_at)
+    data = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in told.items())
+    return SafeString(f'<tr id="row-{signal.event_id}" data-testid="row" {data}>')
+
+
+@register.simple_tag
+def received(row: Row, kind: str) -> SafeString:
+    """Show when a row's signal came in: as the list says, or the day of what is not of today."""
+    return moment(row.signal.received_at, kind or ("clock" if row.is_today else "day"))
 
 
 ENDS = {"rejected": "warn", "dead": "error"}
@@ -342,6 +355,7 @@ def verdict(row: Row) -> SafeString:
         shown = f"{word.upper()} {row.followed}/{row.asked}"
     else:
         kinds, shown = ENDS.get(row.state, "stale"), word.upper()
+    shown = escape(shown)
     if row.state == "stale":
-        kinds, shown = f"{kinds} past", format_html("<s>{}</s>", shown)
-    return format_html('<span class="badge {}" data-testid="verdict">{}</span>', kinds, shown)
+        kinds, shown = f"{kinds} past", f"<s>{shown}</s>"
+    return SafeString(f'<span class="badge {kinds}" data-testid="verdict">{shown}</span>')

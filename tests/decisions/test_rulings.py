@@ -25,6 +25,10 @@ def ruled(signal: Signal, word: str, **changes: object) -> Decision:
     return make_decision(signal, decision=word, **(given | changes))
 
 
+def newest(judged: Judged, *, limit: int = 9, **filters: str) -> list[Signal]:
+    return judged.newest(Signal.objects.order_by("-id"), filters=filters, limit=limit)
+
+
 def total() -> tuple[int, int]:
     first = queries.count_first_rulings(since=NOON)
     later = queries.count_later_rulings(since=NOON)
@@ -82,9 +86,9 @@ def test_the_newest_signals_of_a_word_are_found_though_words_were_said_again() -
         ruled(signal, FOLLOW, revision=2)
     ruled(make_signal(), IGNORE)
 
-    found = Judged(actions=(FOLLOW,)).newest(filters={"symbol": "BTC"}, limit=2)
+    found = newest(Judged(actions=(FOLLOW,)), symbol="BTC", limit=2)
 
-    assert found == [new.id, middle.id]
+    assert found == [new, middle]
 
 
 def test_the_newest_signals_of_several_words_are_in_one_order() -> None:
@@ -93,11 +97,20 @@ def test_the_newest_signals_of_several_words_are_in_one_order() -> None:
     ruled(followed, FOLLOW, confidence=0.6)
     ruled(sure, FOLLOW, confidence=0.9)
 
-    assert Judged(min_confidence=0.7).newest(filters={}, limit=9) == [sure.id, ignored.id]
+    assert newest(Judged(min_confidence=0.7)) == [sure, ignored]
 
 
 def test_a_word_on_an_earlier_run_is_not_the_judges_word() -> None:
     signal = make_signal(run=2)
     ruled(signal, FOLLOW, run=1)
 
-    assert Judged(actions=(FOLLOW,)).newest(filters={}, limit=9) == []
+    assert newest(Judged(actions=(FOLLOW,))) == []
+
+
+def test_signals_taken_up_anew_do_not_hide_older_ones_of_the_same_word() -> None:
+    old = make_signal(source="desk")
+    ruled(old, FOLLOW)
+    for _ in range(3):
+        ruled(make_signal(run=2, source="desk"), FOLLOW, run=1)
+
+    assert newest(Judged(actions=(FOLLOW,)), source="desk", limit=1) == [old]
