@@ -86,12 +86,12 @@ class Decision(models.Model):
                 fields=["model", "decision", "-signal", "confidence"], name="decision_by_word"
             ),
             models.Index(
-                fields=["model", "published_at", "origin", "run", "revision", "decision"],
+                fields=["published_at", "model", "origin", "run", "revision", "decision"],
                 name="first_ruling",
                 condition=FIRST_RULING,
             ),
             models.Index(
-                fields=["model", "published_at"], name="later_ruling", condition=LATER_RULING
+                fields=["published_at", "model"], name="later_ruling", condition=LATER_RULING
             ),
         ]
 
