@@ -23,6 +23,7 @@ from django.db.models import (
     Subquery,
     Sum,
 )
+from django.db.models.fields.json import KT
 
 from enrichment.models import Enrichment
 from evaluation.models import (
@@ -36,7 +37,7 @@ from evaluation.models import (
     SourceRating,
     Spend,
 )
-from evaluation.types import ALL_MODELS, Case, EvaluationKind, EvaluationStatus, Opinion
+from evaluation.types import ALL_MODELS, Case, EvaluationStatus, Opinion
 from evaluation.variations import PLAIN, varied
 from pipeline.models import AuditEvent, DeadLetter, StageRun
 from pipeline.types import Batch, ExpectedCost, LetterStatus
@@ -322,31 +323,39 @@ def list_latest(*, model: str, limit: int) -> list[Evaluation]:
     return list(rows.select_related("signal").order_by("-finished_at")[:limit])
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """How one live signal ended with a model, without what was said."""
+class Answered(NamedTuple):
+    """How one live signal ended with a model, without all that was said."""
 
     finished_at: datetime
     status: str
     outcome: str
+    action: str | None
+    latency_ms: float | None
+    cost_usd: Decimal | None
     model_version: str
-    prompt: str
+    prompt: str | None = None
 
 
-def list_answered(*, model: str, limit: int) -> list[Answered]:
-    """Return how the newest live signals ended with a model, newest first."""
-    prompt = Attempt.objects.filter(evaluation=OuterRef("pk")).order_by("-number")
-    rows = Evaluation.objects.filter(
-        model=model, rerun=None, finished_at__isnull=False, kind=EvaluationKind.LIVE
-    ).order_by("-finished_at")
-    columns = ("signal__origin", "finished_at", "status", "outcome", "model_version", "said")
-    newest = rows.annotate(said=Subquery(prompt.values("prompt_version")[:1]))
-    found = newest.values_list(*columns)[: 2 * limit]
-    return [
-        Answered(at, status, outcome, version, said or "")
-        for origin, at, status, outcome, version, said in found
-        if origin == Origin.LIVE
-    ][:limit]
+def list_answered(*, model: str, limit: int, with_prompts: bool = False) -> list[Answered]:
+    """Return how the newest live signals ended with a model, newest first.
+
+    Of twice as many rows at most: where demo or replays lie thick, fewer live ones are found.
+    """
+    rows = Evaluation.objects.filter(model=model, rerun=None, finished_at__isnull=False)
+    columns = ("finished_at", "status", "outcome", KT("verdict__action"), "latency_ms", "cost_usd")
+    asked: tuple[Any, ...] = ("signal__origin", *columns, "model_version")
+    if with_prompts:
+        attempts = Attempt.objects.filter(evaluation=OuterRef("pk")).order_by("-number")
+        asked = (*asked, Subquery(attempts.values("prompt_version")[:1]))
+    newest = rows.order_by("-finished_at").values_list(*asked)
+    found: list[Answered] = []
+    usual = limit + limit // 5
+    for first, last in ((0, usual), (usual, 2 * limit)):
+        page = list(newest[first:last])
+        found += [Answered(*row[1:]) for row in page if row[0] == Origin.LIVE]
+        if len(found) >= limit or len(page) < last - first:
+            break
+    return found[:limit]
 
 
 def spent_on(*, day: date) -> dict[str, float]:

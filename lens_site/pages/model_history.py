@@ -1,16 +1,15 @@
 """What one model has been over time: its versions and prompts one after another, and its faults.
 
-Both come from the newest live rows, as the figures above them do.
+Both come from the newest live answers, as the figures above them do.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from evaluation import queries as evaluation
 from evaluation.queries import Answered
 from evaluation.types import EvaluationStatus
 
@@ -34,37 +33,22 @@ class Era:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hour:
-    """What one hour's calls came to, and its bar in a box of ``WIDTH`` by ``HEIGHT``."""
+    """What one hour's calls came to."""
 
     since: datetime
     asked: int
     faults: Mapping[str, int] = field(default_factory=dict)
-    x: float
-    width: float
-    height: float
-    fault_height: float
-
-    @property
-    def y(self) -> float:
-        """Where the whole bar begins."""
-        return round(HEIGHT - self.height, 2)
-
-    @property
-    def fault_y(self) -> float:
-        """Where the part that failed begins."""
-        return round(HEIGHT - self.fault_height, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """The past of one model, as its page shows it."""
+class Hours:
+    """The last ``HOURS``, oldest first."""
 
-    eras: tuple[Era, ...]
     hours: tuple[Hour, ...]
 
     @property
     def faults(self) -> dict[str, int]:
-        """How often it failed in the hours shown, by cause."""
+        """How often there was no verdict in these hours, by cause, the most frequent first."""
         counts = Counter[str]()
         for hour in self.hours:
             counts.update(hour.faults)
@@ -72,14 +56,51 @@ class History:
 
     @property
     def asked(self) -> int:
-        """How often it was asked in the hours shown."""
+        """How often somebody was asked in these hours."""
         return sum(hour.asked for hour in self.hours)
 
+    @property
+    def table(self) -> list[tuple[Hour, list[int]]]:
+        """The hours with faults, newest first, each with its count of every cause."""
+        causes = self.faults
+        return [
+            (hour, [hour.faults.get(cause, 0) for cause in causes])
+            for hour in reversed(self.hours)
+            if hour.faults
+        ]
 
-def history_of(*, model: str, limit: int, now: datetime) -> History:
-    """Return the past of a model over its newest live answers, at most ``limit``."""
-    rows = evaluation.list_answered(model=model, limit=limit)
-    return History(eras=tuple(_eras(rows)), hours=tuple(_hours(rows, now=now)))
+    @property
+    def asked_path(self) -> str:
+        """The bars of what was asked, as a path in a box of ``WIDTH`` by ``HEIGHT``."""
+        return self._path([hour.asked for hour in self.hours])
+
+    @property
+    def fault_path(self) -> str:
+        """The part of the bars that failed."""
+        return self._path([sum(hour.faults.values()) for hour in self.hours])
+
+    def _path(self, counts: Sequence[int]) -> str:
+        most = max(hour.asked for hour in self.hours) or 1
+        step = WIDTH / HOURS
+        return "".join(
+            f"M{place * step:.2f} {HEIGHT:g}v-{max(LEAST, HEIGHT * count / most):.2f}"
+            f"h{step * 0.8:.2f}V{HEIGHT:g}z"
+            for place, count in enumerate(counts)
+            if count
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The past of one model, as its page shows it."""
+
+    eras: tuple[Era, ...]
+    hours: Hours
+
+
+def history_of(*, rows: Sequence[Answered], now: datetime) -> History:
+    """Return the past of a model over its newest live answers."""
+    return History(eras=tuple(_eras(rows)), hours=hours_of(rows=rows, now=now))
 
 
 def _eras(rows: Sequence[Answered]) -> list[Era]:
@@ -89,13 +110,13 @@ def _eras(rows: Sequence[Answered]) -> list[Era]:
         if row.status != EvaluationStatus.DECIDED:
             continue
         last = eras[-1] if eras else None
-        if last and (last.model_version, last.prompt) == (row.model_version, row.prompt):
+        if last and (last.model_version, last.prompt) == (row.model_version, row.prompt or ""):
             eras[-1] = _longer(last, until=row.finished_at)
             continue
         eras.append(
             Era(
                 model_version=row.model_version,
-                prompt=row.prompt,
+                prompt=row.prompt or "",
                 since=row.finished_at,
                 until=row.finished_at,
                 decided=1,
@@ -121,31 +142,28 @@ def _changes(last: Era | None, row: Answered) -> Iterator[str]:
         return
     if last.model_version != row.model_version:
         yield "version"
-    if last.prompt != row.prompt:
+    if last.prompt != (row.prompt or ""):
         yield "prompt"
 
 
-def _hours(rows: Sequence[Answered], *, now: datetime) -> Iterator[Hour]:
+def hours_of(*, rows: Iterable[Answered], now: datetime) -> Hours:
+    """Return hour by hour how often models were asked of late, and why there was no verdict."""
     first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
-    by_hour: list[list[Answered]] = [[] for _ in range(HOURS)]
+    asked = [0] * HOURS
+    faults: list[Counter[str]] = [Counter() for _ in range(HOURS)]
     for row in rows:
         place = int((row.finished_at - first) // timedelta(hours=1))
         if 0 <= place < HOURS:
-            by_hour[place].append(row)
-    most = max(map(len, by_hour)) or 1
-    step = WIDTH / HOURS
-    for place, found in enumerate(by_hour):
-        faults = Counter(row.outcome for row in found if row.status == EvaluationStatus.ABSTAINED)
-        yield Hour(
-            since=first + timedelta(hours=place),
-            asked=len(found),
-            faults=dict(faults.most_common()),
-            x=round(place * step, 2),
-            width=round(step * 0.8, 2),
-            height=_height(len(found), most),
-            fault_height=_height(faults.total(), most),
+            asked[place] += 1
+            if row.status == EvaluationStatus.ABSTAINED:
+                faults[place][row.outcome] += 1
+    return Hours(
+        hours=tuple(
+            Hour(
+                since=first + timedelta(hours=place),
+                asked=asked[place],
+                faults=dict(faults[place].most_common()),
+            )
+            for place in range(HOURS)
         )
-
-
-def _height(count: int, most: int) -> float:
-    return round(max(LEAST, HEIGHT * count / most), 2) if count else 0.0
+    )

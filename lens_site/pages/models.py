@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -19,11 +20,12 @@ from decisions.types import JURY, LIVE
 from evaluation import admission
 from evaluation import queries as evaluation
 from evaluation.models import ModelState
+from evaluation.queries import Answered
 from evaluation.types import ALL_MODELS
-from lens_site.pages import standings, words
+from lens_site.pages import spread, standings, words
 from lens_site.pages.access import person
 from lens_site.pages.acting import actor_of, back_to
-from lens_site.pages.model_history import history_of
+from lens_site.pages.model_history import history_of, hours_of
 from lens_site.pages.reliability import Plot, plot_of
 from lens_site.pages.standings import Agreement, Standing
 from outcomes import exporting
@@ -68,7 +70,11 @@ class Row:
 def models(request: HttpRequest) -> HttpResponse:
     """Show every model that is asked."""
     now = datetime.now(UTC)
-    rows = _rows(now)
+    answers = {
+        name: evaluation.list_answered(model=name, limit=standings.ROWS_A_MODEL)
+        for name in settings.AI_MODELS
+    }
+    rows = _rows(answers, now)
     names = [row.standing.model for row in rows]
     said = standings.newest_words()
     pairs = standings.agreements(models=[*names, JURY], said=said)
@@ -98,6 +104,7 @@ def models(request: HttpRequest) -> HttpResponse:
         "plot": _plot(JURY),
         "has_parquet": exporting.has_parquet(),
         **_coverage(JURY),
+        **_charts(answers, now),
     }
     return render(request, "models/list.html", shown)
 
@@ -142,21 +149,30 @@ def switch(request: HttpRequest, name: str) -> HttpResponse:
     return back_to(PLACE if name == ALL_MODELS else f"{PLACE}/{name}")
 
 
-def _rows(now: datetime) -> list[Row]:
+Answers = Mapping[str, Sequence[Answered]]
+
+
+def _rows(answers: Answers, now: datetime) -> list[Row]:
+    """Return a row for each model, with what all of them need read once."""
     states = {row.name: row for row in evaluation.list_model_states()}
     spent = evaluation.spent_on(day=now.date())
-    return [_row(name, states.get(name), spent, now) for name in settings.AI_MODELS]
+    return [
+        _row(standings.standing_of(model=name, rows=rows), states.get(name), spent, now)
+        for name, rows in answers.items()
+    ]
 
 
-def _row(name: str, state: ModelState | None, spent: Mapping[str, float], now: datetime) -> Row:
-    plug = settings.EVALUATORS.get(name, {})
+def _row(
+    standing: Standing, state: ModelState | None, spent: Mapping[str, float], now: datetime
+) -> Row:
+    plug = settings.EVALUATORS.get(standing.model, {})
     return Row(
-        standing=standings.standing_of(model=name),
+        standing=standing,
         state=state,
         provider=str(plug.get("PROVIDER", "")),
         model_id=str(plug.get("OPTIONS", {}).get("model_id", "")),
         is_open=bool(state and state.open_until and state.open_until > now),
-        spent_usd=spent.get(name),
+        spent_usd=spent.get(standing.model),
     )
 
 
@@ -187,8 +203,8 @@ def _page(
     if name not in settings.AI_MODELS:
         raise Http404
     now = datetime.now(UTC)
-    states = {row.name: row for row in evaluation.list_model_states()}
-    row = _row(name, states.get(name), evaluation.spent_on(day=now.date()), now)
+    rows = evaluation.list_answered(model=name, limit=standings.ROWS_A_MODEL, with_prompts=True)
+    [row] = _rows({name: rows}, now)
     shown: dict[str, Any] = {
         "row": row,
         "prompt": evaluation.prompt_name_of(model=name) if row.is_language_model else "",
@@ -198,7 +214,7 @@ def _page(
         "may_switch": request.user.has_perm("evaluation.switch_model") and row.is_language_model,
         "faults": faults or {},
         "rows_max": standings.ROWS_A_MODEL,
-        "history": history_of(model=name, limit=standings.ROWS_A_MODEL, now=now),
+        "history": history_of(rows=rows, now=now),
         "plot": _plot(name),
         **_coverage(name),
     }
@@ -221,6 +237,19 @@ def _board(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "days": days,
         "divisions": DIVISIONS,
         "windows": [int(each) for each in WINDOWS],
+    }
+
+
+def _charts(answers: Answers, now: datetime) -> dict[str, Any]:
+    """Return what is drawn of cost, time and faults, each beside the table that says the same."""
+    spreads = spread.spreads_of(answers)
+    hours = hours_of(rows=chain.from_iterable(answers.values()), now=now)
+    return {
+        "spreads": spreads,
+        "spread_chart": spread.chart_of_spreads(spreads),
+        "dots": spread.DOTS_A_MODEL,
+        "hours": hours,
+        "hours_chart": spread.chart_of_hours(hours),
     }
 
 

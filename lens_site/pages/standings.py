@@ -20,7 +20,7 @@ from django.db.models.fields.json import KT
 
 from decisions.models import Decision
 from decisions.types import JURY
-from evaluation.models import Evaluation
+from evaluation.queries import Answered
 from evaluation.types import Action, EvaluationStatus
 from signals.models import Signal
 from signals.types import Origin, SignalStatus
@@ -106,47 +106,25 @@ class SourceStanding:
         return self.ended.get(SignalStatus.REJECTED, 0) / self.sent
 
 
-def standing_of(*, model: str, since: datetime | None = None) -> Standing:
-    """Return how a model did with the newest live signals, at most ``ROWS_A_MODEL``."""
-    rows = Evaluation.objects.filter(
-        model=model, rerun=None, finished_at__isnull=False
-    ).select_related(None)
-    if since is not None:
-        rows = rows.filter(finished_at__gte=since)
-    columns = (
-        "signal__origin",
-        "status",
-        "outcome",
-        KT("verdict__action"),
-        "latency_ms",
-        "cost_usd",
-        "model_version",
-        "finished_at",
-    )
-    newest = rows.order_by("-finished_at").values_list(*columns)[: 2 * ROWS_A_MODEL]
-    live = [row[1:] for row in newest if row[0] == Origin.LIVE][:ROWS_A_MODEL]
-    return _standing(model, live)
-
-
-def _standing(model: str, rows: Sequence[tuple[object, ...]]) -> Standing:
-    decided = [row for row in rows if row[0] == EvaluationStatus.DECIDED]
-    silent = Counter(str(row[1]) for row in rows if row[0] == EvaluationStatus.ABSTAINED)
-    times = sorted(row[3] for row in decided if isinstance(row[3], float))
-    costs = [row[4] for row in rows if isinstance(row[4], Decimal)]
-    versions = Counter(str(row[5]) for row in decided if row[5])
-    moments = [row[6] for row in rows if isinstance(row[6], datetime)]
+def standing_of(*, model: str, rows: Sequence[Answered]) -> Standing:
+    """Return how a model did with the live signals that ended so, newest first."""
+    decided = [row for row in rows if row.status == EvaluationStatus.DECIDED]
+    silent = Counter(row.outcome for row in rows if row.status == EvaluationStatus.ABSTAINED)
+    times = sorted(row.latency_ms for row in decided if row.latency_ms is not None)
+    costs = [row.cost_usd for row in rows if row.cost_usd is not None]
+    versions = Counter(row.model_version for row in decided if row.model_version)
     return Standing(
         model=model,
         asked=len(rows),
         decided=len(decided),
-        followed=sum(row[2] in FOLLOWS for row in decided),
+        followed=sum(row.action in FOLLOWS for row in decided),
         abstained=dict(silent.most_common()),
         p50_ms=_ranked(times, 0.5),
         p95_ms=_ranked(times, 0.95),
         cost_usd=sum(costs, Decimal(0)) if costs else None,
         versions=versions.most_common(),
-        since=min(moments, default=None),
-        until=max(moments, default=None),
+        since=rows[-1].finished_at if rows else None,
+        until=rows[0].finished_at if rows else None,
     )
 
 

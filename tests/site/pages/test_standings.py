@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,11 +13,13 @@ from pytest_django import Settings
 
 from access.models import User
 from decisions.types import JURY
+from evaluation import queries as evaluation
 from evaluation.models import Evaluation, ModelState
 from evaluation.types import EvaluationStatus
 from lens_site.pages import standings
 from lens_site.pages.model_history import history_of
-from lens_site.pages.standings import Agreement, kappa
+from lens_site.pages.spread import chart_of_spreads, spreads_of
+from lens_site.pages.standings import Agreement, Standing, kappa
 from signals.models import Signal
 from signals.types import Origin, SignalStatus
 from tests.factories import make_decision, make_evaluation, make_signal
@@ -38,6 +41,11 @@ def judged(signal: Signal, decision: str | None, **changes: Any) -> Evaluation:
     return make_evaluation(signal, **(values | changes))
 
 
+def standing() -> Standing:
+    rows = evaluation.list_answered(model="rules", limit=standings.ROWS_A_MODEL)
+    return standings.standing_of(model="rules", rows=rows)
+
+
 def numbered(signal: Signal, seq: int, **words: str) -> None:
     for place, (model, decision) in enumerate(words.items()):
         make_decision(
@@ -50,7 +58,7 @@ def test_a_model_is_told_by_what_it_decided_how_fast_and_why_not() -> None:
         judged(make_signal(), decision, latency_ms=float(ms), cost_usd=Decimal("0.01"))
     judged(make_signal(), None, outcome="timeout", cost_usd=Decimal("0.01"))
 
-    found = standings.standing_of(model="rules")
+    found = standing()
 
     assert (found.asked, found.decided, found.followed) == (4, 3, 1)
     assert found.abstained == {"timeout": 1}
@@ -65,7 +73,7 @@ def test_demo_and_replays_count_not(origin: Origin) -> None:
     judged(signal, FOLLOW)
     numbered(signal, 1, rules=FOLLOW, ensemble=FOLLOW)
 
-    assert standings.standing_of(model="rules").asked == 0
+    assert standing().asked == 0
     assert standings.agreements(models=PAIR, said=standings.newest_words())[PAIR].n == 0
     assert standings.source_standings() == ([], 0)
 
@@ -76,7 +84,7 @@ def test_only_the_newest_count(monkeypatch: pytest.MonkeyPatch) -> None:
         word = FOLLOW if hour > 1 else IGNORE
         judged(make_signal(), word, finished_at=NOW + timedelta(hours=hour))
 
-    found = standings.standing_of(model="rules")
+    found = standing()
 
     assert (found.decided, found.followed) == (2, 2)
 
@@ -215,11 +223,36 @@ def test_a_model_is_told_era_by_era_and_by_the_hours_in_which_it_failed() -> Non
         judged(make_signal(), IGNORE, model_version=version, finished_at=at)
     judged(make_signal(), None, outcome="timeout", finished_at=NOW - timedelta(hours=2))
 
-    found = history_of(model="rules", limit=100, now=NOW)
+    rows = evaluation.list_answered(model="rules", limit=100, with_prompts=True)
+    found = history_of(rows=rows, now=NOW)
 
     assert [(era.model_version, era.decided, era.changed) for era in found.eras] == [
         ("b", 1, ("version",)),
         ("a", 2, ()),
     ]
-    assert (found.asked, found.faults) == (4, {"timeout": 1})
-    assert [hour.since for hour in found.hours if hour.faults] == [NOW - timedelta(hours=2)]
+    assert (found.hours.asked, found.hours.faults) == (4, {"timeout": 1})
+    assert [hour.since for hour, counts in found.hours.table if counts == [1]] == [
+        NOW - timedelta(hours=2)
+    ]
+
+
+def test_dear_and_slow_answers_are_drawn_and_listed_alike() -> None:
+    for ms, usd in ((900.0, "0.02"), (1_500.0, "0.04"), (4_000.0, "0.01")):
+        judged(make_signal(), IGNORE, model="gpt", latency_ms=ms, cost_usd=Decimal(usd))
+    judged(make_signal(), IGNORE)
+    answers = {name: evaluation.list_answered(model=name, limit=10) for name in ("rules", "gpt")}
+
+    [found] = spreads_of(answers)
+
+    assert (found.model, found.letter, len(found.dots)) == ("gpt", "G", 3)
+    assert (found.p50_ms, found.p95_ms) == (1_500, 4_000)
+    assert (found.p50_usd, found.p95_usd) == (0.02, 0.04)
+    assert json.loads(chart_of_spreads([found]))[0]["letter"] == "G"
+
+
+def test_live_answers_are_found_behind_demo_ones() -> None:
+    judged(make_signal(), IGNORE, finished_at=NOW - timedelta(hours=1))
+    for _ in range(2):
+        judged(make_signal(origin=Origin.DEMO), IGNORE)
+
+    assert len(evaluation.list_answered(model="rules", limit=2)) == 1
