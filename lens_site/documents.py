@@ -153,6 +153,7 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         "RETRY_MAX": D("Times that gathering facts is tried again before it is a dead letter."),
         "RETRY_BASE_DELAY_MS": D("Milliseconds before the first retry; each next wait doubles."),
         "RETRY_MAX_DELAY_MS": D("Milliseconds that a wait between retries never exceeds."),
+        "LETTER_UNDO_S": D("Seconds within which a closed dead letter can be opened again."),
         "LEASE_MS": D(
             "Milliseconds after which the work of a silent worker is taken over; a living worker"
             " renews its leases four times in that span."

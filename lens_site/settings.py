@@ -292,6 +292,7 @@ STAGES = wiring.STAGES
 RETRY_MAX = env.integer("RETRY_MAX", 5)
 RETRY_BASE_DELAY_MS = env.integer("RETRY_BASE_DELAY_MS", 2_000)
 RETRY_MAX_DELAY_MS = env.integer("RETRY_MAX_DELAY_MS", 30_000)
+LETTER_UNDO_S = env.integer("LETTER_UNDO_S", 600)
 LEASE_MS = env.integer("LEASE_MS", 8_000)
 LEASE_LOSSES_MAX = env.integer("LEASE_LOSSES_MAX", 3)
 WORKER_POLL_MS = env.integer("WORKER_POLL_MS", 1_000)

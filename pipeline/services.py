@@ -48,6 +48,9 @@ trail_logger = logging.getLogger("lens.trail")
 ACTOR_MAX_CHARS = 100
 OBJECT_MAX_CHARS = 100
 
+HOUSE = "lens"
+"""Who closes letters whose retry came to an end."""
+
 WORK = "work"
 PUBLISH = "publish"
 RETRY_AT_ONCE = 500
@@ -515,7 +518,7 @@ def settle_letters(*, traces: Sequence[UUID], end: str, at: datetime) -> None:
     DeadLetter.objects.filter(trace__in=traces, status=LetterStatus.RETRYING).update(
         status=LetterStatus.RESOLVED,
         resolved_at=at,
-        resolved_by="lens",
+        resolved_by=HOUSE,
         note=f"the retry ended as {end}",
     )
 
@@ -581,6 +584,47 @@ def resolve_letters(*, letters: QuerySet[DeadLetter], actor: str, note: str, at:
             resolve_letter(letter=letter, actor=actor, note=note, at=at)
             for letter in rows[:RETRY_AT_ONCE]
         )
+
+
+def reopen_letters(*, letters: QuerySet[DeadLetter], actor: str, now: datetime) -> int:
+    """Open dead letters again that people closed by mistake; return how many this call opened.
+
+    Good for ``LETTER_UNDO_S`` after closing, and only for letters that were open before: one that
+    was being retried meanwhile may have had its end told already.
+    """
+    with transaction.atomic(), trail():
+        closed = letters.select_for_update().filter(
+            status=LetterStatus.RESOLVED,
+            resolved_at__gt=now - timedelta(seconds=settings.LETTER_UNDO_S),
+        )
+        rows = closed.exclude(resolved_by=HOUSE).order_by("created_at", "id")
+        chosen = [row for row in rows[:RETRY_AT_ONCE] if _was_open(row)]
+        for letter in chosen:
+            _reopen(letter, actor=actor, now=now)
+    return len(chosen)
+
+
+def _was_open(letter: DeadLetter) -> bool:
+    closing = AuditEvent.objects.filter(object=f"letter:{letter.id}", verb="RESOLVED")
+    line = closing.order_by("-id").first()
+    return line is not None and line.details["before"]["status"] == LetterStatus.OPEN
+
+
+def _reopen(letter: DeadLetter, *, actor: str, now: datetime) -> None:
+    note = letter.note
+    letter.status, letter.resolved_at, letter.resolved_by = LetterStatus.OPEN, None, ""
+    letter.note = ""
+    letter.save(update_fields=["status", "resolved_at", "resolved_by", "note"])
+    record_act(
+        trace=letter.trace,
+        verb="REOPENED",
+        actor=actor,
+        object=f"letter:{letter.id}",
+        before={"status": LetterStatus.RESOLVED, "note": note},
+        after={"status": LetterStatus.OPEN},
+        at=now,
+        stage=letter.stage,
+    )
 
 
 def pause(*, name: str, actor: str, reason: str, now: datetime) -> Switch:

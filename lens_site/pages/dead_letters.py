@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import path
 from django.views.decorators.http import require_POST, require_safe
@@ -64,6 +67,8 @@ def letters(request: HttpRequest) -> HttpResponse:
         "total": sum(group.count for group in groups),
         "may_act": request.user.has_perm("pipeline.requeue"),
         "said": _said(request),
+        "closed_at": _undoable(request.GET.get("closed_at", ""), now=now),
+        "once": once_token(request) if request.GET.get("closed_at") else "",
         "since": signals.first_received_at() if not groups else None,
     }
     return render(request, "dead_letters/groups.html", shown)
@@ -101,14 +106,18 @@ def letter(request: HttpRequest, letter_id: UUID) -> HttpResponse:
     found = queries.get_dead_letter(letter_id=letter_id)
     if found is None:
         raise Http404
-    shown = {
+    may_act = request.user.has_perm("pipeline.requeue")
+    shown: dict[str, Any] = {
         "letter": found,
         "advice": advice_on(code=found.code, reason=found.reason),
         "signal": signals.get_signal(event_id=found.trace),
         "runs": queries.list_runs(trace=found.trace),
         "timeline": queries.list_timeline(trace=found.trace),
-        "may_act": request.user.has_perm("pipeline.requeue") and found.status == LetterStatus.OPEN,
+        "may_act": may_act and found.status == LetterStatus.OPEN,
+        "may_undo": may_act and _can_reopen(found, now=datetime.now(UTC)),
     }
+    if shown["may_undo"]:
+        shown["once"] = once_token(request)
     return render(request, "dead_letters/letter.html", shown)
 
 
@@ -134,9 +143,58 @@ def act(request: HttpRequest) -> HttpResponse:
             )
         except InvalidRequest as error:
             return _ask(request, fault=next(iter(faults_by_field(error).values())))
-        return back_to(PLACE, done="closed", n=str(done))
+        return back_to(PLACE, done="closed", n=str(done), closed_at=now.isoformat())
     done = services.retry_letters(letters=chosen, actor=actor, now=now)
     return back_to(PLACE, done="requeued", n=str(done), left=str(max(0, wanted - done)))
+
+
+@require_POST
+@person("pipeline.requeue")
+def undo(request: HttpRequest) -> HttpResponse:
+    """Open again what was closed by mistake: one letter, or all of one act."""
+    if not is_first_time(request):
+        return back_to(PLACE, done="before")
+    closed_at = request.POST.get("closed_at", "")
+    filters = {"resolved_at": _moment(closed_at)} if closed_at else {"id": _letter_id(request)}
+    done = services.reopen_letters(
+        letters=queries.list_dead_letters(filters=filters),
+        actor=actor_of(request),
+        now=datetime.now(UTC),
+    )
+    return back_to(PLACE, done="reopened", n=str(done))
+
+
+@require_safe
+@person("pipeline.view_deadletter")
+def export(request: HttpRequest) -> HttpResponseBase:
+    """Hand out the letters of a state as lines of JSON, nothing cut."""
+    rows = queries.list_dead_letters(filters={"status": _status(request)}).values()
+    lines = (json.dumps(row, default=str) + "\n" for row in rows.iterator(chunk_size=500))
+    answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
+    answer["Content-Disposition"] = 'attachment; filename="dead-letters.jsonl"'
+    return answer
+
+
+def _letter_id(request: HttpRequest) -> UUID:
+    try:
+        return UUID(request.POST.get("letter", ""))
+    except ValueError as error:
+        raise Http404 from error
+
+
+def _can_reopen(letter: DeadLetter, *, now: datetime) -> bool:
+    return (
+        letter.status == LetterStatus.RESOLVED
+        and letter.resolved_by != services.HOUSE
+        and letter.resolved_at is not None
+        and letter.resolved_at > now - timedelta(seconds=settings.LETTER_UNDO_S)
+    )
+
+
+def _undoable(closed_at: str, *, now: datetime) -> datetime | None:
+    """Return when the act that led here closed letters, if that can still be undone."""
+    at = _moment(closed_at) if closed_at else None
+    return at if at and now - at < timedelta(seconds=settings.LETTER_UNDO_S) else None
 
 
 def _ask(request: HttpRequest, *, fault: str = "") -> HttpResponse:
@@ -236,6 +294,8 @@ urlpatterns = [
     path("dead-letters", letters, name="dead_letters"),
     path("dead-letters/ask", ask),
     path("dead-letters/act", act),
+    path("dead-letters/undo", undo),
+    path("dead-letters/export", export),
     path("dead-letters/group/<slug:fingerprint>", group),
     path("dead-letters/<uuid:letter_id>", letter, name="dead_letter"),
 ]

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from lens_site.pages import formats, phrases
+from lens_site.pages.pointing import fault_in
 from lens_site.pages.rows import Row, Square
 from lens_site.pages.words import ACTIONS, CAUSES, DIRECTIONS, ENDINGS, FOLLOWING, REFUSALS, phrase
 from signals.types import Origin
@@ -175,6 +176,18 @@ def plain(text: object) -> SafeString:
 
 def _hidden(code: str) -> str:
     return f'<i class="hidden-letter" title="{escape(formats.name_of(code))}">{escape(code)}</i>'
+
+
+@register.simple_tag
+def raw_answer(attempt: Any) -> SafeString:
+    """Show a raw answer, with the place marked that it was refused for."""
+    answer = str(attempt.answer)
+    span = fault_in(answer, attempt.error) if attempt.error else None
+    if span is None:
+        return plain(answer)
+    first, last = span
+    told = f'<mark title="{escape(attempt.error)}">{plain(answer[first:last])}</mark>'
+    return SafeString(plain(answer[:first]) + told + plain(answer[last:]))
 
 
 @register.filter

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
+from pytest_django import Settings
 
 from access.models import User
 from evaluation.types import AttemptStatus
 from lens_site.pages.advice import BY_CODE, OTHER, advice_on
-from pipeline.models import DeadLetter, StageRun
+from pipeline import services
+from pipeline.models import AuditEvent, DeadLetter, StageRun
 from pipeline.types import LetterStatus
 from signals.models import Signal
 from signals.types import SignalStatus
@@ -116,6 +119,85 @@ def test_closing_wants_a_reason_that_stays(admin_client: Client) -> None:
     assert done.status_code == 302
     assert (letter.status, letter.note) == (LetterStatus.RESOLVED, "stale advice")
     assert letter.resolved_by == "user:admin"
+
+
+def closed(client: Client, **sent: Any) -> str:
+    """Close letters and return the page that tells of it."""
+    done = confirmed(client, action="resolve", note="by mistake", **sent)
+    return client.get(done["Location"]).content.decode()
+
+
+def undone(client: Client, page: str) -> Any:
+    fields = dict(re.findall(r'name="(once|closed_at|letter)" value="([^"]+)"', page))
+    return client.post("/dead-letters/undo", fields)
+
+
+def test_closing_is_undone_for_all_letters_of_one_act_and_told_in_the_trail(
+    admin_client: Client,
+) -> None:
+    letter, other = make_fresh_letter(), make_fresh_letter()
+    apart = make_fresh_letter(code="NO_VERDICT", reason="else", stage="jury")
+    closed(admin_client, letter=str(apart.id))
+
+    done = undone(admin_client, closed(admin_client, fingerprint=letter.fingerprint))
+
+    states = dict(DeadLetter.objects.values_list("id", "status"))
+    assert done["Location"] == "/dead-letters?done=reopened&n=2"
+    assert (states[letter.id], states[other.id]) == (LetterStatus.OPEN, LetterStatus.OPEN)
+    assert states[apart.id] == LetterStatus.RESOLVED
+    line = AuditEvent.objects.get(verb="REOPENED", object=f"letter:{letter.id}")
+    assert (line.actor, line.details["before"]["note"]) == ("user:admin", "by mistake")
+
+
+def test_a_letter_is_opened_again_from_its_own_page(admin_client: Client) -> None:
+    letter = make_fresh_letter()
+    closed(admin_client, letter=str(letter.id))
+
+    undone(admin_client, admin_client.get(f"/dead-letters/{letter.id}").content.decode())
+
+    letter.refresh_from_db()
+    assert (letter.status, letter.resolved_by, letter.note) == (LetterStatus.OPEN, "", "")
+
+
+def test_too_late_to_undo_is_said(admin_client: Client, settings: Settings) -> None:
+    letter = make_fresh_letter()
+    page = closed(admin_client, letter=str(letter.id))
+    settings.LETTER_UNDO_S = 0
+
+    done = admin_client.get(undone(admin_client, page)["Location"]).content.decode()
+
+    letter.refresh_from_db()
+    assert letter.status == LetterStatus.RESOLVED
+    assert "too late" in done
+    assert (
+        'data-testid="undo"' not in admin_client.get(f"/dead-letters/{letter.id}").content.decode()
+    )
+
+
+@pytest.mark.parametrize("status", [LetterStatus.RETRYING, LetterStatus.RESOLVED])
+def test_what_was_being_retried_or_ended_by_itself_is_not_opened_again(
+    status: LetterStatus,
+) -> None:
+    now = datetime.now(UTC)
+    letter = make_fresh_letter(status=LetterStatus.RETRYING)
+    if status == LetterStatus.RESOLVED:
+        services.settle_letters(traces=[letter.trace], end="PUBLISHED", at=now)
+    else:
+        services.resolve_letter(letter=letter, actor="user:anna", note="tired of it", at=now)
+
+    done = services.reopen_letters(letters=DeadLetter.objects.all(), actor="user:anna", now=now)
+
+    assert done == 0
+
+
+def test_letters_are_handed_out_as_lines_of_json(admin_client: Client) -> None:
+    letter = make_fresh_letter(reason="\u202e cut nothing " + "x" * 4_000)
+
+    answer = admin_client.get("/dead-letters/export?status=open")
+
+    [line] = b"".join(answer.streaming_content).splitlines()
+    assert json.loads(line)["reason"] == letter.reason
+    assert json.loads(line)["id"] == str(letter.id)
 
 
 def test_a_letter_shows_everything_and_a_hostile_reason_as_text(admin_client: Client) -> None:
