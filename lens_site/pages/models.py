@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST, require_safe
 from decisions.types import JURY, LIVE
 from evaluation import admission
 from evaluation import queries as evaluation
-from evaluation.models import ModelState
+from evaluation.models import ModelCard, ModelState
 from evaluation.queries import Answered
 from evaluation.types import ALL_MODELS
 from lens_site.pages import spread, standings, words
@@ -39,6 +39,12 @@ DIVISIONS = {
     "source": _("source"),
     "symbol": _("symbol"),
     "regime": _("regime"),
+}
+FINDINGS = {
+    "schema": _("answers in the form that is asked for"),
+    "truncation": _("says so when an answer is cut off"),
+    "seed": _("takes a seed"),
+    "temperature": _("takes a temperature"),
 }
 WINDOWS = ("7", "30", "90", "365")
 
@@ -93,6 +99,7 @@ def models(request: HttpRequest) -> HttpResponse:
         "is_safe_mode": bool(everyone and everyone.open_until and everyone.open_until > now),
         "spent_usd": evaluation.spent_on(day=now.date()).get(ALL_MODELS, 0.0),
         "budget_usd": settings.LLM_BUDGET_USD_PER_DAY,
+        "shadows": settings.SHADOW_MODELS,
         "has_language_models": any(row.is_language_model for row in rows),
         "rows_max": standings.ROWS_A_MODEL,
         "few": standings.FEW,
@@ -205,13 +212,15 @@ def _page(
     now = datetime.now(UTC)
     rows = evaluation.list_answered(model=name, limit=standings.ROWS_A_MODEL, with_prompts=True)
     [row] = _rows({name: rows}, now)
+    card = evaluation.get_card(provider=row.provider, model_id=row.model_id)
     shown: dict[str, Any] = {
         "row": row,
         "prompt": evaluation.prompt_name_of(model=name) if row.is_language_model else "",
-        "card": evaluation.get_card(provider=row.provider, model_id=row.model_id),
+        "card": card,
         "latest": evaluation.list_latest(model=name, limit=20),
         "budget_usd": settings.LLM_BUDGET_USD_PER_DAY,
         "may_switch": request.user.has_perm("evaluation.switch_model") and row.is_language_model,
+        "findings": _findings(card),
         "faults": faults or {},
         "rows_max": standings.ROWS_A_MODEL,
         "history": history_of(rows=rows, now=now),
@@ -219,6 +228,12 @@ def _page(
         **_coverage(name),
     }
     return render(request, "models/model.html", shown, status=status)
+
+
+def _findings(card: ModelCard | None) -> list[tuple[words.Words, Mapping[str, Any]]]:
+    """Return what the last trial of a model showed."""
+    told = card.probe if card else {}
+    return [(said, told[name]) for name, said in FINDINGS.items() if name in told]
 
 
 def _board(request: HttpRequest, now: datetime) -> dict[str, Any]:

@@ -29,6 +29,7 @@ urlpatterns = [
     path("", include("lens_site.pages.dead_letters")),
     path("", include("lens_site.pages.health")),
     path("", include("lens_site.pages.models")),
+    path("", include("lens_site.pages.ping")),
     path("", include("lens_site.pages.sources")),
     path("", include("lens_site.pages.trials")),
     path("", include("lens_site.pages.settings")),
