@@ -195,7 +195,7 @@ def test_letters_are_handed_out_as_lines_of_json(admin_client: Client) -> None:
 
     answer = admin_client.get("/dead-letters/export?status=open")
 
-    [line] = b"".join(answer.streaming_content).splitlines()
+    [line] = answer.getvalue().splitlines()
     assert json.loads(line)["reason"] == letter.reason
     assert json.loads(line)["id"] == str(letter.id)
 
