@@ -12,7 +12,7 @@ from typing import Any, cast
 from django.conf import settings
 
 from evaluation import cards, queries, spending
-from evaluation.evaluators.base import CallFailed
+from evaluation.evaluators.base import CallFailed, Evaluator
 from evaluation.evaluators.llm import LLM, Completion, Request
 from evaluation.evaluators.vendor_policy import VendorPolicy
 from evaluation.models import ModelCard, Price
@@ -70,11 +70,13 @@ class Probed:
     cost_usd: Decimal | None
 
 
-def plan_probe(*, evaluator: LLM, now: datetime) -> Plan:
+def plan_probe(*, evaluator: Evaluator, now: datetime) -> Plan:
     """Return what probing would cost at most.
 
-    :raises ProbeRefused: if policy or settings forbid calling the model.
+    :raises ProbeRefused: if there is no vendor to call, or policy or settings forbid it.
     """
+    if not isinstance(evaluator, LLM):
+        raise ProbeRefused("it calculates here, so there is no vendor to try")
     refusal = VendorPolicy.from_setting(settings.LLM_POLICY).refusal(
         provider=evaluator.provider, model_id=evaluator.model_id, base_url=evaluator.base_url
     )

@@ -51,7 +51,7 @@ COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, l
     "pipeline": {"worker", "reconcile", "triggers"}
     | {"chaining", "verifying", "exporting", "retention"},
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
-    "evaluation": {"admission", "rerunning", "serializers"},
+    "evaluation": {"admission", "probing", "rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},
     "outcomes": {"exporting", "sourcing", "standing", "tracker"},
 }
