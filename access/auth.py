@@ -140,8 +140,15 @@ def identity_of(request: Request) -> Identity:
 
 def take_call(*, identity: Identity, method: str) -> Verdict:
     """Take one call from what the owner of a key may still do."""
+    [verdict] = take_calls(identity=identity, method=method, calls=1)
+    return verdict
+
+
+def take_calls(*, identity: Identity, method: str, calls: int) -> list[Verdict]:
+    """Take so many calls that came together; return what each of them is told, in order."""
     limit = limit_for(identity=identity, method=method)
-    return BUDGET.take(whose=identity.owner, limit=limit, now_s=timezone.now().timestamp())
+    now_s = timezone.now().timestamp()
+    return BUDGET.take_many(whose=identity.owner, limit=limit, now_s=now_s, calls=calls)
 
 
 def limit_for(*, identity: Identity, method: str) -> Limit:

@@ -11,7 +11,9 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
+from typing import Any
 
 from pipeline.queue import RedisError, redis_client
 
@@ -26,17 +28,18 @@ LOCAL_BUCKETS_MAX = 10_000
 
 # Every call is counted in its hour, allowed or not. A clock that lags (another machine's, or one
 # that was set back) earns nothing and costs nothing: the bucket keeps the latest time it has seen.
-# A refused call takes nothing.
+# A refused call takes nothing. Of calls that come together, the first ones are allowed.
 TAKE = """
 local rate, burst, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local calls = tonumber(ARGV[4])
 local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens, at = tonumber(kept[1]) or burst, tonumber(kept[2]) or now
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate)
-redis.call('INCR', KEYS[2])
+redis.call('INCRBY', KEYS[2], calls)
 redis.call('EXPIRE', KEYS[2], 90000)
-local allowed = 0
-if tokens >= 1 then
-  allowed, tokens = 1, tokens - 1
+local allowed = math.min(calls, math.floor(tokens))
+if allowed > 0 then
+  tokens = tokens - allowed
   redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(math.max(now, at)))
   redis.call('PEXPIRE', KEYS[1], math.ceil((burst - tokens) / rate * 1000) + 1000)
 end
@@ -96,14 +99,19 @@ class LocalBuckets:
 
     def take(self, *, whose: str, limit: Limit, now_s: float) -> Verdict:
         """Take one token if there is one."""
+        [verdict] = self.take_many(whose=whose, limit=limit, now_s=now_s, calls=1)
+        return verdict
+
+    def take_many(self, *, whose: str, limit: Limit, now_s: float, calls: int) -> list[Verdict]:
+        """Take a token for each of some calls, as far as there are any."""
         with self._lock:
             tokens, at = self._kept.get(whose, (float(limit.burst), now_s))
             tokens = min(limit.burst, tokens + max(0.0, now_s - at) * limit.per_s)
-            allowed = tokens >= 1
+            allowed = min(calls, math.floor(tokens))
             if allowed:
-                tokens -= 1
+                tokens -= allowed
                 self._keep(whose, (tokens, max(now_s, at)))
-        return Verdict(limit=limit, allowed=allowed, tokens=tokens)
+        return _verdicts(limit, calls=calls, allowed=allowed, left=tokens)
 
     def _keep(self, whose: str, bucket: tuple[float, float]) -> None:
         self._kept.pop(whose, None)
@@ -126,21 +134,32 @@ class Budget:
 
     def take(self, *, whose: str, limit: Limit, now_s: float) -> Verdict:
         """Take one token from the bucket of ``whose`` if there is one; never raises."""
+        [verdict] = self.take_many(whose=whose, limit=limit, now_s=now_s, calls=1)
+        return verdict
+
+    def take_many(self, *, whose: str, limit: Limit, now_s: float, calls: int) -> list[Verdict]:
+        """Take a token for each of some calls that came together, in one round trip."""
         name = f"{limit.name}:{whose}"
         if time.monotonic() >= self._silent_until:
             try:
-                return self._take_shared(name, limit, whose=whose, now_s=now_s)
+                allowed, left = self._take_shared(
+                    name, limit, whose=whose, now_s=now_s, calls=calls
+                )
             except RedisError as error:
                 self._silent_until = time.monotonic() + SILENCE_AFTER_FAULT_S
                 logger.warning("limits are counted by this process alone: %s", error)
-        return self._local.take(whose=name, limit=limit, now_s=now_s)
+            else:
+                return _verdicts(limit, calls=calls, allowed=allowed, left=left)
+        return self._local.take_many(whose=name, limit=limit, now_s=now_s, calls=calls)
 
-    def _take_shared(self, name: str, limit: Limit, *, whose: str, now_s: float) -> Verdict:
-        take = redis_client().register_script(TAKE)
-        arguments = (repr(limit.per_s), limit.burst, repr(now_s))
+    def _take_shared(
+        self, name: str, limit: Limit, *, whose: str, now_s: float, calls: int
+    ) -> tuple[int, float]:
+        take = _take_script(redis_client())
+        arguments = (repr(limit.per_s), limit.burst, repr(now_s), calls)
         keys = [PREFIX + name, _calls_key(whose, int(now_s // HOUR_S))]
         allowed, tokens = take(keys=keys, args=arguments)
-        return Verdict(limit=limit, allowed=bool(allowed), tokens=float(tokens))
+        return int(allowed), float(tokens)
 
     def count_calls(self, *, owners: Sequence[str], now_s: float) -> dict[str, int]:
         """Return how often each owner called within the last 24 hours; nothing without Redis."""
@@ -160,6 +179,19 @@ class Budget:
         """Forget what this process counted by itself and look for Redis again."""
         self._local.clear()
         self._silent_until = 0.0
+
+
+@cache
+def _take_script(client: Any) -> Any:
+    return client.register_script(TAKE)
+
+
+def _verdicts(limit: Limit, *, calls: int, allowed: int, left: float) -> list[Verdict]:
+    """Return what each of some calls is told, in order, of which the first ones passed."""
+    return [
+        Verdict(limit=limit, allowed=at < allowed, tokens=left + max(0, allowed - 1 - at))
+        for at in range(calls)
+    ]
 
 
 def _calls_key(whose: str, hour: int) -> str:

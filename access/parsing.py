@@ -14,6 +14,7 @@ import secrets
 import string
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ EXAMPLE_STARTS = ("your", "changeme", "changethis", "replaceme", "replacethis", 
 EXAMPLES = frozenset(
     {"", "admin", "adminkey", "apikey", "apikeyadmin", "secret", "password", "test"}
 )
+ADDRESSES_REMEMBERED = 1_000
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -96,6 +98,7 @@ def network(text: str) -> Network:
     return ip_network(text.strip())
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED)
 def address(text: str) -> Address | None:
     """Return the address in ``text``, or None; an IPv4 address in IPv6 clothes is undressed."""
     try:

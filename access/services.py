@@ -86,6 +86,7 @@ NOBODY = StoredKey(
 _stored_keys: ShortMemory[StoredKey | None] = ShortMemory(
     keeps=KEYS_REMEMBERED_FOR, entries_max=KEYS_REMEMBERED_MAX
 )
+_proofs: dict[str, tuple[str, StoredKey]] = {}
 _uses_to_write: dict[str, tuple[datetime, str]] = {}
 _uses_written: dict[str, datetime] = {}
 _listening_written: dict[str, datetime] = {}
@@ -172,14 +173,31 @@ def recall(*, plain: str, address: str, now: datetime) -> Identity | None:
     Asks no database for it and counts nothing: whoever gets None goes to :func:`authenticate`.
     """
     try:
-        stored = _stored_keys.recall(read_key(plain).id, now=now)
-        if stored is None or not _is_secret_right(stored, read_key(plain).secret):
-            return None
-        identity = _check_standing(stored, address=address, now=now)
+        stored = _recall_proven(plain, now=now)
+        identity = None if stored is None else _check_standing(stored, address=address, now=now)
     except (MalformedKey, Unauthorized):
+        return None
+    if identity is None:
         return None
     _note_use(identity, address=address, now=now)
     return identity
+
+
+def _recall_proven(plain: str, *, now: datetime) -> StoredKey | None:
+    """Return the row of a key, as it was read lately, that this key was proven against.
+
+    A key need not be proven again as long as the row that proved it is remembered.
+    """
+    key_id, proof = _proofs.get(plain, ("", None))
+    stored = _stored_keys.recall(key_id or read_key(plain).id, now=now)
+    if stored is None or stored is proof:
+        return stored
+    if not _is_secret_right(stored, read_key(plain).secret):
+        return None
+    if len(_proofs) >= KEYS_REMEMBERED_MAX:
+        _proofs.clear()
+    _proofs[plain] = (stored.identity.key_id, stored)
+    return stored
 
 
 def is_still_good(*, identity: Identity, now: datetime) -> bool:
@@ -333,6 +351,7 @@ def touch_last_used() -> None:
 def forget_everything() -> None:
     """Drop what this process remembers of keys, uses and limits; for tests and for forks."""
     _stored_keys.clear()
+    _proofs.clear()
     _uses_to_write.clear()
     _uses_written.clear()
     _listening_written.clear()
@@ -458,7 +477,7 @@ def _check_standing(stored: StoredKey | None, *, address: str, now: datetime) ->
     dead = _why_dead(stored, now=now)
     if dead is not None:
         raise Unauthorized(dead)
-    found = parsed_address(address)
+    found = parsed_address(address) if stored.networks else None
     if stored.networks and not any(found in block for block in stored.networks if found):
         raise Unauthorized("The API key may not be used from this address.")
     return stored.identity

@@ -17,7 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lens_site.settings")
 people = get_asgi_application()
 
 from decisions.routing import websocket_urlpatterns  # noqa: E402  rows exist only after setup
-from lens_site import draining  # noqa: E402
+from lens_site import draining, serving  # noqa: E402
 from lens_site.doors import Doors, ProgramHandler  # noqa: E402
 
 
@@ -34,6 +34,8 @@ def share_connections() -> None:
 
 share_connections()
 draining.begin_late()
+serving.leave_forms_to_django()
 http = Doors(people=people, programs=ProgramHandler())
 
 application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})
+serving.settle_in()

@@ -67,15 +67,14 @@ class RequestId:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
         given = request.headers.get("X-Request-ID", "")
-        request.request_id = (  # type: ignore[attr-defined]
-            given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        )
-        if iscoroutinefunction(self):
+        request.request_id = chosen_request_id(given)  # type: ignore[attr-defined]
+        if self._is_async:
             return self._later(request)
         with tracing.request(request_id(request)):
             return self._marked(request, self.get_response(request))
@@ -88,6 +87,11 @@ class RequestId:
     def _marked(request: HttpRequest, response: Any) -> Any:
         response["X-Request-ID"] = request_id(request)
         return response
+
+
+def chosen_request_id(given: str) -> str:
+    """Return the id that a client gave its request, if it is a plain one, or a new one."""
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def request_id(request: HttpRequest) -> str:

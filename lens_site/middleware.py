@@ -59,39 +59,42 @@ class AccessLog:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
         started_s = perf_counter()
-        if iscoroutinefunction(self):
+        if self._is_async:
             return self._later(request, started_s)
         answer = cast("HttpResponseBase", self.get_response(request))
-        return _noted(request, answer, started_s)
+        note_request(request, status=answer.status_code, started_s=started_s)
+        return answer
 
     async def _later(self, request: HttpRequest, started_s: float) -> HttpResponseBase:
-        answered = cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        return _noted(request, await answered, started_s)
+        answer = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        note_request(request, status=answer.status_code, started_s=started_s)
+        return answer
 
 
-def _noted(request: HttpRequest, response: HttpResponseBase, started_s: float) -> HttpResponseBase:
+def note_request(request: HttpRequest, *, status: int, started_s: float) -> None:
+    """Measure a request that has been answered, and write the line about it where wanted."""
     took_s = perf_counter() - started_s
     method = request.method if request.method in METHODS else "OTHER"
     route = request.resolver_match.route if request.resolver_match else "none"
-    HTTP_DURATION.labels(method, route, response.status_code).observe(took_s)
+    HTTP_DURATION.labels(method, route, status).observe(took_s)
     if settings.ACCESS_LOG:
         secret = request.path.startswith(SECRET_PATHS)
         seen = {
             "method": method,
             "path": route if secret else request.path,
-            "status": response.status_code,
+            "status": status,
             "duration_ms": round(took_s * 1000, 1),
             "address": address_of(request),
             "request_id": request_id(request),
         }
         said = "%(method)s %(path)s %(status)s in %(duration_ms)s ms"
         access_logger.info(said, seen, extra={"fields": seen})
-    return response
 
 
 class SafeHeaders:
@@ -106,12 +109,13 @@ class SafeHeaders:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
         request.get_host()  # refuses a name that is not ours
-        if iscoroutinefunction(self):
+        if self._is_async:
             return self._later(request)
         return _guarded(request, cast("HttpResponseBase", self.get_response(request)))
 
@@ -121,16 +125,23 @@ class SafeHeaders:
 
 
 def _guarded(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    for name, value in HEADERS.items():
+    has_key = bool(request.headers.get("X-API-Key") or request.headers.get("Authorization"))
+    for name, value in safe_headers(has_key=has_key, is_secure=request.is_secure()).items():
         response.headers.setdefault(name, value)
-    if request.headers.get("X-API-Key") or request.headers.get("Authorization"):
-        response.headers.setdefault("Cache-Control", NOT_KEPT)
-    if settings.SECURE_HSTS_SECONDS and request.is_secure():
-        lasting = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains"
-        response.headers.setdefault("Strict-Transport-Security", lasting)
     if not response.streaming:
         response.headers.setdefault("Content-Length", str(len(cast("Any", response).content)))
     return response
+
+
+def safe_headers(*, has_key: bool, is_secure: bool) -> dict[str, str]:
+    """Return the headers of every answer; what was told to the holder of a key is not kept."""
+    headers = dict(HEADERS)
+    if has_key:
+        headers["Cache-Control"] = NOT_KEPT
+    if settings.SECURE_HSTS_SECONDS and is_secure:
+        lasting = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains"
+        headers["Strict-Transport-Security"] = lasting
+    return headers
 
 
 class ContentPolicy(CSPMiddleware):

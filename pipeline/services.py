@@ -102,6 +102,20 @@ class Reception:
         return True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line that the trail is about to get, by its columns."""
+
+    trace: UUID | None
+    run: int
+    at: datetime
+    verb: str
+    actor: str
+    request_id: str
+    details: Any
+    object: str = ""
+
+
 def open_runs(openings: Iterable[Opening]) -> None:
     """Open units of work and ring for workers when the transaction commits.
 
@@ -116,7 +130,7 @@ def open_runs(openings: Iterable[Opening]) -> None:
     if reception is not None and rows[True]:
         _open_held(rows[True], reception)
     left = [row for _, row in rows[False]]
-    StageRun.objects.bulk_create(left, ignore_conflicts=True)
+    statements.insert(left, ignore_conflicts=True)
     if any(opening.due_at is None for opening, _ in rows[False]):
         queue.ring_after_commit(WORK)
         if reception is not None:
@@ -179,7 +193,7 @@ def record(
 ) -> None:
     """Append one line to the trail; inside :func:`trail` it is written with its neighbours."""
     _append(
-        AuditEvent(
+        Line(
             trace=trace,
             run=run,
             at=at,
@@ -211,7 +225,7 @@ def record_act(  # noqa: PLR0913  the columns of a line
     is the one being served unless another is named. What looks like a secret is struck out.
     """
     _append(
-        AuditEvent(
+        Line(
             trace=trace,
             run=run,
             at=at,
@@ -230,10 +244,10 @@ def record_act(  # noqa: PLR0913  the columns of a line
     )
 
 
-def _append(line: AuditEvent) -> None:
+def _append(line: Line) -> None:
     lines = getattr(_open, "lines", None)
     if lines is None:
-        line.save(force_insert=True)
+        statements.insert([line], into=AuditEvent)
         _log_after_commit([line])
     else:
         lines.append(line)
@@ -264,19 +278,19 @@ def trail() -> Iterator[None]:
         while _open.items:  # work may hand on work
             work = min(_open.items, key=lambda each: str(each.__qualname__))
             work(_open.items.pop(work))
-        AuditEvent.objects.bulk_create(_open.lines)
+        statements.insert(_open.lines, into=AuditEvent)
         _log_after_commit(_open.lines)
     finally:
         _open.lines = _open.items = None
 
 
-def _log_after_commit(lines: Sequence[AuditEvent]) -> None:
+def _log_after_commit(lines: Sequence[Line]) -> None:
     """Write the same lines into the log, where wanted, once they are sure to stand."""
     if settings.TRAIL_LOG and lines:
         transaction.on_commit(lambda: _log(lines), robust=True)
 
 
-def _log(lines: Sequence[AuditEvent]) -> None:
+def _log(lines: Sequence[Line]) -> None:
     for line in lines:
         told = {
             "event_id": "" if line.trace is None else str(line.trace),

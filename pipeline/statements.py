@@ -5,11 +5,16 @@ Composing them anew each time took longer than the database took to run them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
+from itertools import groupby
 from typing import Any
 
+import orjson
 from django.db import connection, models
+from django.db.models.expressions import DatabaseDefault
 
 CLOCK: Mapping[str, str] = {
     "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
@@ -40,6 +45,127 @@ WHERE status = 'RUNNING' AND (id, token) IN (VALUES {held})
 RETURNING id
 """
 
+INSERT: Mapping[str, str] = {
+    "sqlite": "INSERT INTO {table} ({names}) VALUES ({places}){conflict}",
+    "postgresql": (
+        "INSERT INTO {table} ({names})"
+        " SELECT {names} FROM json_populate_recordset(NULL::{table}, %s::json){conflict}"
+    ),
+}
+PLAIN = (models.CharField, models.TextField, models.IntegerField, models.BooleanField)
+"""Columns whose values a database takes as they are."""
+
+_held = threading.local()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Hold back what :func:`insert` is given, and send all of it at the end in one message.
+
+    Until then nobody reads it, not even this transaction.
+    """
+    _held.messages = []
+    try:
+        yield
+        messages, _held.messages = _held.messages, None
+        if messages:
+            _run(";".join(statement for statement, _ in messages), [each for _, each in messages])
+    finally:
+        _held.messages = None
+
+
+def insert(
+    rows: Sequence[Any], *, into: type[models.Model] | None = None, ignore_conflicts: bool = False
+) -> None:
+    """Store new rows of one table, without reading back the keys that the database gives them.
+
+    Columns that a row leaves to the database's default are left to it. Rows are of the table's
+    model, or of anything that has its columns as attributes.
+    """
+    for left_out, alike in _alike(rows, into):
+        model: type[models.Model] = into or type(alike[0])
+        statement, columns = _insert_into(model, left_out, ignore_conflicts)
+        if connection.vendor != "postgresql":
+            run_each(statement, [_values(row, columns) for row in alike])
+        elif (held := getattr(_held, "messages", None)) is not None:
+            held.append((statement, _records(alike, columns)))
+        else:
+            _run(statement, [_records(alike, columns)])
+
+
+def insert_missing(rows: Iterable[models.Model], *, tell: str) -> set[Any]:
+    """Store new rows that no row of the table conflicts with; return that column of those."""
+    stored = set()
+    for left_out, alike in _alike(list(rows), None):
+        model: type[models.Model] = type(alike[0])
+        statement, columns = _insert_into(model, left_out, True)
+        told = _column(model, tell)
+        statement += f" RETURNING {connection.ops.quote_name(_name_of(told))}"
+        if connection.vendor == "postgresql":
+            found = read(statement, [_records(alike, columns)])
+        else:
+            found = [each for row in alike for each in read(statement, _values(row, columns))]
+        stored |= {told.to_python(value) for (value,) in found}
+    return stored
+
+
+def _alike(
+    rows: Sequence[Any], into: type[models.Model] | None
+) -> list[tuple[tuple[str, ...], list[Any]]]:
+    """Return rows in heaps that leave the same columns to the database, with these columns."""
+    if not rows:
+        return []
+    model: type[models.Model] = into or type(rows[0])
+    optional = _optional(model)
+
+    def left_out(row: Any) -> tuple[str, ...]:
+        return tuple(name for name in optional if _is_left(getattr(row, name, None)))
+
+    return [(left, list(heap)) for left, heap in groupby(rows, key=left_out)]
+
+
+def _is_left(value: Any) -> bool:
+    return value is None or isinstance(value, DatabaseDefault)
+
+
+@cache
+def _optional(model: type[models.Model]) -> list[str]:
+    """Name the columns that the database fills in where it is given nothing."""
+    key = model._meta.pk
+    return [
+        each.attname for each in model._meta.concrete_fields if each is key or each.has_db_default()
+    ]
+
+
+@cache
+def _insert_into(
+    model: type[models.Model], left_out: tuple[str, ...], ignore_conflicts: bool
+) -> tuple[str, list[models.Field[Any, Any]]]:
+    columns = [each for each in model._meta.concrete_fields if each.attname not in left_out]
+    quote = connection.ops.quote_name
+    statement = INSERT[connection.vendor].format(
+        table=quote(model._meta.db_table),
+        names=", ".join(quote(_name_of(column)) for column in columns),
+        places=", ".join(["%s"] * len(columns)),
+        conflict=" ON CONFLICT DO NOTHING" if ignore_conflicts else "",
+    )
+    return statement, columns
+
+
+def _records(rows: Sequence[models.Model], columns: Sequence[models.Field[Any, Any]]) -> str:
+    """Return rows as the JSON text that one parameter of a statement carries."""
+    told = [{column.column: getattr(row, column.attname) for column in columns} for row in rows]
+    return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _values(row: models.Model, columns: Sequence[models.Field[Any, Any]]) -> list[Any]:
+    return [
+        value
+        if (value := getattr(row, column.attname)) is None or isinstance(column, PLAIN)
+        else column.get_db_prep_save(value, connection)
+        for column in columns
+    ]
+
 
 def take(*, due: models.QuerySet[Any], lease_s: float, worker: str) -> list[tuple[Any, ...]]:
     """Claim what ``due`` selects and return what ``TAKE`` tells of each.
@@ -50,7 +176,7 @@ def take(*, due: models.QuerySet[Any], lease_s: float, worker: str) -> list[tupl
     statement = TAKE.format(
         due=selection, later=LATER[connection.vendor], clock=CLOCK[connection.vendor]
     )
-    return _rows(statement, [*chosen, lease_s, worker])
+    return read(statement, [*chosen, lease_s, worker])
 
 
 def end(held: Sequence[tuple[int, int]]) -> set[int]:
@@ -58,7 +184,7 @@ def end(held: Sequence[tuple[int, int]]) -> set[int]:
     if not held:
         return set()
     statement = END.format(clock=CLOCK[connection.vendor], held=", ".join(["(%s, %s)"] * len(held)))
-    return {row[0] for row in _rows(statement, [value for pair in held for value in pair])}
+    return {row[0] for row in read(statement, [value for pair in held for value in pair])}
 
 
 def update_each(rows: Sequence[models.Model], *, fields: Sequence[str]) -> None:
@@ -109,7 +235,13 @@ def _name_of(column: models.Field[Any, Any]) -> str:
     return str(column.column)
 
 
-def _rows(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _run(statement: str, values: Sequence[Any]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def read(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows that a statement answers with, as the database has them."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())

@@ -135,9 +135,8 @@ class SignalsView(APIView):
     def post(self, request: Request) -> Response:
         now, owner = timezone.now(), identity_of(request).owner
         try:
-            submission = read_submission(
-                request.data, headers=request.headers, owner=owner, now=now
-            )
+            key = _given_key(request.headers)
+            submission = read_submission(request.data, key=key, owner=owner, now=now)
         except InvalidSignal as error:
             services.note_complaint(owner=owner, error=error, now=now)
             raise
@@ -186,7 +185,7 @@ class BatchView(APIView):
         now = timezone.now()
         items = _batch_items(request.data)
         services.refuse_when_overloaded(now=now)
-        key = _idempotency_key(request.headers)
+        key = _idempotency_key(_given_key(request.headers))
         results: list[dict[str, Any]] = [{} for _ in items]
         accepted: list[tuple[int, Submission]] = []
         for index, item in enumerate(items):
@@ -316,24 +315,25 @@ def timeline_json(signal: Signal) -> list[dict[str, Any]]:
     ]
 
 
-def read_submission(
-    value: Any, *, headers: Mapping[str, str], owner: str, now: datetime
-) -> Submission:
-    """Return what a request to store one signal asks for.
+def read_submission(value: Any, *, key: str | None, owner: str, now: datetime) -> Submission:
+    """Return what a request to store one signal asks for, under the idempotency key it gave.
 
     :raises InvalidSignal: naming every field that breaks a rule.
-    :raises InvalidRequest: if the idempotency key cannot be one.
+    :raises InvalidRequest: if the key cannot be one.
     """
     return Submission(
         draft=parse_signal(value, now=now),
         owner=owner,
-        idempotency_key=_idempotency_key(headers),
+        idempotency_key=_idempotency_key(key),
         body_sha256=_digest(value),
     )
 
 
-def _idempotency_key(headers: Mapping[str, str]) -> str | None:
-    key = headers.get("Idempotency-Key", headers.get("X-Idempotency-Key"))
+def _given_key(headers: Mapping[str, str]) -> str | None:
+    return headers.get("Idempotency-Key", headers.get("X-Idempotency-Key"))
+
+
+def _idempotency_key(key: str | None) -> str | None:
     if key is None:
         return None
     if not KEY_TEXT.fullmatch(key):

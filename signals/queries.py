@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from pipeline.queue import RedisError, redis_client
 from pipeline.types import Batch, Candidate
@@ -74,10 +74,10 @@ def list_lapsed(*, event_ids: Collection[UUID], now: datetime) -> set[UUID]:
 
 def get_backlog(*, now: datetime) -> tuple[int, timedelta]:
     """Return how many live signals are unfinished, and the age of the oldest still waiting."""
-    live = Signal.objects.filter(status__in=OPEN_STATUSES).exclude(origin=Origin.REPLAY)
-    waiting = live.filter(status=SignalStatus.ENQUEUED)
-    unfinished = live.aggregate(n=Count("id"))["n"]
-    oldest = waiting.aggregate(at=Min("received_at"))["at"]
+    live = Signal.objects.exclude(origin=Origin.REPLAY)
+    waiting = live.filter(status=SignalStatus.ENQUEUED).order_by("id")  # as they came in
+    unfinished = live.filter(status__in=OPEN_STATUSES).count()
+    oldest = waiting.values_list("received_at", flat=True).first()
     return unfinished, (now - oldest) if oldest else timedelta(0)
 
 

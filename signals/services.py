@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +17,7 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from pipeline import services as pipeline
-from pipeline import tracing
+from pipeline import statements, tracing
 from pipeline.logs import masked
 from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
@@ -52,6 +54,10 @@ DEMO_LEFT_ALONE = timedelta(seconds=60)
 """How long an unfinished demo signal is left to who may be at work on it."""
 HOOK_USE_WRITTEN_EVERY = timedelta(minutes=1)
 KEYS_OUTLIVE_SIGNALS_BY = timedelta(hours=24)
+ANY_SPENT = """
+SELECT 1 FROM signals_spentkey WHERE (owner, idempotency_key) IN (VALUES {marks}) LIMIT 1
+"""
+Answers = list[Receipt | IdempotencyConflict]
 END_STATUSES = frozenset(SignalStatus) - frozenset(OPEN_STATUSES)
 
 
@@ -77,58 +83,99 @@ def refuse_when_overloaded(*, now: datetime) -> None:
         )
 
 
+def room_left(*, now: datetime) -> float:
+    """Return how many signals may come in before some are refused."""
+    if is_paused(SwitchName.INTAKE):
+        return math.inf
+    unfinished, age = queries.get_backlog(now=now)
+    is_late = age > timedelta(seconds=settings.BACKLOG_MAX_AGE_S)
+    return 0 if is_late else settings.BACKLOG_MAX_SIGNALS + 1 - unfinished
+
+
 def submit_signals(
-    *, submissions: Sequence[Submission], now: datetime
-) -> list[Receipt | IdempotencyConflict]:
+    *,
+    submissions: Sequence[Submission],
+    now: datetime,
+    tell: Callable[[Answers], None] | None = None,
+) -> Answers:
     """Store signals durably and return what each sender is told, in order.
 
     One transaction writes the rows, their timelines and their first work. A key that was used
     before gives the first answer again, or the conflict if the body differs; the database
-    decides, so parallel twins get one signal.
+    decides, so parallel twins get one signal. ``tell`` gets the same as soon as it stands, before
+    anybody is woken to work on it.
     """
     rows = [_row(submission, now=now) for submission in submissions]
     brought_by = {
         row.event_id: submission.request_id
         for row, submission in zip(rows, submissions, strict=True)
     }
-    with transaction.atomic(), tracing.requests(brought_by), pipeline.trail():
-        Signal.objects.bulk_create([row for row in rows if row.idempotency_key is None])
-        keyed = [row for row in rows if row.idempotency_key is not None]
-        Signal.objects.bulk_create(
-            sorted(keyed, key=lambda row: row.idempotency_key or ""), ignore_conflicts=True
-        )
-        stored = _stored(rows)
-        stored |= _give_way_to_spent_keys(
-            [row for row in keyed if stored[_mark(row)].event_id == row.event_id]
-        )
-        fresh = [row for row in rows if stored[_mark(row)].event_id == row.event_id]
-        for row in fresh:
-            pipeline.record(
-                trace=row.event_id, verb="RECEIVED", actor=row.owner, at=now, source=row.source
-            )
-        if fresh:
-            pipeline.announce("signal.submitted", signals=fresh, now=now)
-    return [_receipt(row, stored[_mark(row)]) for row in rows]
+    with transaction.atomic(), tracing.requests(brought_by):
+        holders = _store_keyed([row for row in rows if row.idempotency_key is not None])
+        answers = [_receipt(row, holders.get(row.event_id, row)) for row in rows]
+        if tell is not None:
+            transaction.on_commit(partial(tell, answers))
+        with statements.together(), pipeline.trail():
+            statements.insert([row for row in rows if row.idempotency_key is None])
+            fresh = [row for row in rows if row.event_id not in holders]
+            for row in fresh:
+                pipeline.record(
+                    trace=row.event_id, verb="RECEIVED", actor=row.owner, at=now, source=row.source
+                )
+            if fresh:
+                pipeline.announce("signal.submitted", signals=fresh, now=now)
+    return answers
 
 
-def _give_way_to_spent_keys(fresh: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
-    """Take rows back whose key had a signal that was purged a moment ago; return what it was."""
-    if not fresh:
+def _store_keyed(rows: Sequence[Signal]) -> dict[UUID, Signal]:
+    """Store signals under their keys; return who holds the key of those that came too late.
+
+    A key outlives its signal: whoever brings the key of one that was purged lately is late too.
+    """
+    if not rows:
         return {}
-    spent = {
+    in_order: list[Signal] = sorted(rows, key=_mark)  # so that nobody waits in a circle
+    stored = statements.insert_missing(in_order, tell="event_id")
+    holders = _holders_lately_purged(rows)
+    returned = [row.event_id for row in rows if _mark(row) in holders and row.event_id in stored]
+    if returned:
+        Signal.objects.filter(event_id__in=returned).delete()
+        stored -= set(returned)
+    late = [row for row in rows if row.event_id not in stored]
+    if late:
+        holders |= _holders(late)
+    return {row.event_id: holders[_mark(row)] for row in late}
+
+
+def _holders_lately_purged(rows: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
+    if not statements.read(ANY_SPENT.format(marks=_places(rows)), _marks(rows)):
+        return {}
+    spent = SpentKey.objects.filter(
+        owner__in={row.owner for row in rows},
+        idempotency_key__in={row.idempotency_key for row in rows},
+    )
+    return {
         (key.owner, key.idempotency_key): Signal(
             event_id=key.event_id, body_sha256=key.body_sha256, received_at=key.received_at
         )
-        for key in SpentKey.objects.filter(
-            owner__in={row.owner for row in fresh},
-            idempotency_key__in={row.idempotency_key for row in fresh},
-        )
+        for key in spent
     }
-    taken = {mark: spent[mark] for mark in map(_mark, fresh) if mark in spent}
-    if taken:
-        gone = [row.event_id for row in fresh if _mark(row) in taken]
-        Signal.objects.filter(event_id__in=gone).delete()
-    return taken
+
+
+def _holders(rows: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
+    found = Signal.objects.filter(
+        owner__in={row.owner for row in rows},
+        idempotency_key__in={row.idempotency_key for row in rows},
+    )
+    return {_mark(row): row for row in found}
+
+
+def _places(rows: Sequence[Signal]) -> str:
+    return ", ".join(["(%s, %s)"] * len(rows))
+
+
+def _marks(rows: Sequence[Signal]) -> list[str]:
+    return [part for row in rows for part in _mark(row)]
 
 
 def _row(submission: Submission, *, now: datetime) -> Signal:
@@ -176,23 +223,8 @@ def _expiry(submission: Submission, *, now: datetime) -> datetime | None:
     return end if end > now else None
 
 
-def _stored(rows: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
-    """Return the row that holds each mark: ours, or the one that was there first."""
-    held = {_mark(row): row for row in rows if row.idempotency_key is None}
-    keyed = [row for row in rows if row.idempotency_key is not None]
-    if keyed:
-        found = Signal.objects.filter(
-            owner__in={row.owner for row in keyed},
-            idempotency_key__in={row.idempotency_key for row in keyed},
-        )
-        held |= {_mark(row): row for row in found}
-    return held
-
-
 def _mark(row: Signal) -> tuple[str, str]:
-    if row.idempotency_key is None:
-        return ("", str(row.event_id))
-    return (row.owner, row.idempotency_key)
+    return (row.owner, row.idempotency_key or "")
 
 
 def _receipt(row: Signal, stored: Signal) -> Receipt | IdempotencyConflict:

@@ -29,6 +29,15 @@ def test_a_burst_passes_and_the_next_call_waits(bucket: Budget | LocalBuckets) -
     assert verdicts[-1].wait_s == pytest.approx(1.0)
 
 
+def test_of_calls_that_come_together_the_first_ones_pass(bucket: Budget | LocalBuckets) -> None:
+    verdicts = bucket.take_many(whose="a", limit=LIMIT, now_s=START, calls=5)
+    after = take(bucket, at_s=0)
+
+    assert [verdict.allowed for verdict in verdicts] == [True, True, True, False, False]
+    assert [verdict.tokens for verdict in verdicts] == [2, 1, 0, 0, 0]
+    assert not after.allowed
+
+
 def test_tokens_come_back_at_the_rate(bucket: Budget | LocalBuckets) -> None:
     for _ in range(3):
         take(bucket, at_s=0)

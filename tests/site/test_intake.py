@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.db import OperationalError, connections
+from pytest_django import Settings
 
 from access import services as access
 from access.types import KeyDraft, Scope
@@ -80,19 +81,30 @@ async def post(body: Any, *, key: str, headers: Mapping[str, str] | None = None)
     return Answer(start["status"], names, json.loads(told))
 
 
+@dataclass
+class Seen:
+    """What went through the lane: how large its groups were, and which requests it took."""
+
+    groups: list[int]
+    taken: list[bool]
+
+
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[list[bool]]:
-    """Each group that the lane has written: which of its requests it took."""
-    groups: list[list[bool]] = []
-    store = intake.store
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    store, take, seen = intake.store, intake.Lane.take, Seen([], [])
 
-    def spied(requests: Any) -> Any:
-        answers = store(requests)
-        groups.append([answer is not None for answer in answers])
-        return answers
+    def spied_store(group: Any, **options: Any) -> None:
+        seen.groups.append(len(group))
+        store(group, **options)
 
-    monkeypatch.setattr(intake, "store", spied)
-    return groups
+    async def spied_take(lane: intake.Lane, request: Any) -> Any:
+        receipt = await take(lane, request)
+        seen.taken.append(receipt is not None)
+        return receipt
+
+    monkeypatch.setattr(intake, "store", spied_store)
+    monkeypatch.setattr(intake.Lane, "take", spied_take)
+    return seen
 
 
 async def a_key(*scopes: Scope, burst: int = 1000, is_known: bool = True) -> str:
@@ -110,18 +122,20 @@ async def a_key(*scopes: Scope, burst: int = 1000, is_known: bool = True) -> str
 
 
 @pytest.fixture(autouse=True)
-async def _fresh(redis_url: str) -> None:
-    """Limits are counted in Redis; the lane's thread may hold a connection of an earlier test."""
+async def _closed(redis_url: str) -> AsyncIterator[None]:
+    """Limits are counted in Redis; threads that hold a connection let go of it."""
     await sync_to_async(connections.close_all)()
+    yield
+    await intake.lane().close()
 
 
-async def test_the_lane_answers_as_the_declared_view_does(taken: list[list[bool]]) -> None:
+async def test_the_lane_answers_as_the_declared_view_does(seen: Seen) -> None:
     key = await a_key(Scope.SIGNALS_WRITE, is_known=False)
 
     slow = await post(a_body(), key=key)
     fast = await post(a_body(), key=key)
 
-    assert taken == [[False], [True]]
+    assert seen.taken == [False, True]
     assert slow.status == fast.status == 201
     assert set(fast.body) == set(slow.body)
     only_slow = set(slow.headers) - set(fast.headers)
@@ -130,7 +144,7 @@ async def test_the_lane_answers_as_the_declared_view_does(taken: list[list[bool]
     assert fast.headers["location"] == f"/api/v1/signals/{fast.body['event_id']}"
 
 
-async def test_requests_that_come_together_share_a_transaction(taken: list[list[bool]]) -> None:
+async def test_requests_that_come_together_share_a_transaction(seen: Seen) -> None:
     key = await a_key(Scope.SIGNALS_WRITE)
 
     answers = await asyncio.gather(*(post(a_body(), key=key) for _ in range(20)))
@@ -138,8 +152,8 @@ async def test_requests_that_come_together_share_a_transaction(taken: list[list[
     assert {answer.status for answer in answers} == {201}
     assert await Signal.objects.acount() == 20
     assert await StageRun.objects.filter(stage="enrich").acount() == 20
-    assert len(taken) < 20
-    assert sum(map(sum, taken)) == 20
+    assert len(seen.groups) < 20
+    assert sum(seen.groups) == sum(seen.taken) == 20
 
 
 async def test_one_bad_request_is_told_why_and_stops_no_other() -> None:
@@ -190,6 +204,32 @@ async def test_each_call_is_counted_once_whichever_way_it_goes() -> None:
     assert left == ["r=3", "r=2", "r=1", "r=0"]
     assert refused.status == 429
     assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_the_lane_takes_no_more_than_there_is_room_for(
+    seen: Seen, settings: Settings
+) -> None:
+    settings.BACKLOG_MAX_SIGNALS = 3
+    key = await a_key(Scope.SIGNALS_WRITE)
+
+    first = await post(a_body(), key=key)
+    rest = await asyncio.gather(*(post(a_body(), key=key) for _ in range(8)))
+
+    assert first.status == 201
+    assert {answer.status for answer in rest} <= {201, 429}
+    assert seen.taken == [True] + [False] * 8
+
+
+async def test_of_calls_that_come_together_no_more_pass_than_are_left() -> None:
+    key = await a_key(Scope.SIGNALS_WRITE, burst=5)
+
+    answers = await asyncio.gather(*(post(a_body(), key=key) for _ in range(8)))
+
+    statuses = [answer.status for answer in answers]
+    left = {answer.headers["ratelimit"].split(";")[1] for answer in answers}
+    assert (statuses.count(201), statuses.count(429)) == (5, 3)
+    assert left == {f"r={number}" for number in range(5)}
+    assert await Signal.objects.acount() == 5
 
 
 async def test_every_signal_keeps_the_id_of_its_own_request() -> None:
