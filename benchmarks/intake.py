@@ -1,9 +1,11 @@
 """How many signals a web process accepts, beside a plain FastAPI endpoint that does the same.
 
 All run on the same database in turn, several times; figures are ratios of medians. Every answer
-must be a 201. Workers and conductor are off: what is measured is acceptance, stored for good. The
-plain endpoint is ``benchmarks/baselines/fastapi_app.py``: key, limit, idempotency and a durable
-row, with FastAPI, asynchronous SQLAlchemy and uvicorn, in an environment of its own.
+must be a 201, and every request brings an idempotency key of its own. Workers and conductor are
+off: what is measured is acceptance, stored for good. The plain endpoint is
+``benchmarks/baselines/fastapi_app.py``: key, shared limit, idempotency, a durable row with its
+trail, and queued work, with FastAPI, asynchronous SQLAlchemy and uvicorn, in an environment of its
+own. Both run on uvicorn with its standard extra.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from statistics import median
+from uuid import uuid4
 
-from benchmarks.baselines.environment import fastapi_python
+from benchmarks.baselines.environment import fastapi_python, with_uvicorn_extras
 from benchmarks.desk import database, desk, free_port, make_key, running, until_listening, web
 from benchmarks.frame import REPEATS, Figure, Skipped, share
 
@@ -126,7 +129,10 @@ def _door(way: str, environment: Mapping[str, str], key: str, python: str | None
         return
     group = DECLARED if way == "declared view" else LANE
     server = "uvicorn" if way == "uvicorn" else "daphne"
-    with web({**environment, "INTAKE_GROUP_MAX": group}, server=server) as (port, _):
+    variables = {**environment, "INTAKE_GROUP_MAX": group}
+    if server == "uvicorn":
+        variables = with_uvicorn_extras(variables)
+    with web(variables, server=server) as (port, _):
         yield port
 
 
@@ -175,6 +181,6 @@ def _request(key: str) -> bytes:
     ).encode()
     head = (
         "POST /api/v1/signals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"X-API-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"X-API-Key: {key}\r\nIdempotency-Key: {uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

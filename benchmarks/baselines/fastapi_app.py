@@ -1,7 +1,8 @@
 """A plain intake endpoint: FastAPI, pydantic, asynchronous SQLAlchemy, one transaction a request.
 
-It checks a key against a stored hash, keeps a limit by key, knows idempotency keys, and answers
-after the signal and its trail line are committed. Written as its documentation teaches it.
+It checks a key against a stored hash, keeps a limit by key that all its processes share, knows
+idempotency keys, answers after the signal and its trail line are committed, and queues its work.
+Written as the documentation of its parts teaches it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
+import redis.asyncio as redis
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel, Field
 from sqlalchemy import JSON, DateTime, Float, String, UniqueConstraint, select
@@ -33,6 +35,7 @@ engine = create_async_engine(
     max_overflow=20,
 )
 sessions = async_sessionmaker(engine, expire_on_commit=False)
+cache = redis.from_url(os.environ["REDIS_URL"])
 
 
 class Base(DeclarativeBase):
@@ -98,10 +101,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             session.add(Key(sha256=digest, name="bench"))
     yield
     await engine.dispose()
+    await cache.aclose()
 
 
 app = FastAPI(lifespan=lifespan)
-spent: dict[tuple[str, int], int] = {}
 
 
 async def session_of_request() -> AsyncIterator[AsyncSession]:
@@ -118,9 +121,10 @@ async def owner_of(session: Session, x_api_key: Annotated[str, Header()]) -> str
     key = await session.get(Key, hashlib.sha256(x_api_key.encode()).hexdigest())
     if key is None:
         raise HTTPException(401)
-    minute = (key.name, int(time.time() // 60))
-    spent[minute] = spent.get(minute, 0) + 1
-    if spent[minute] > PER_MIN:
+    minute = f"plain:{key.name}:{int(time.time() // 60)}"
+    async with cache.pipeline() as steps:
+        calls, _ = await steps.incr(minute).expire(minute, 60).execute()
+    if calls > PER_MIN:
         raise HTTPException(429)
     return key.name
 
@@ -159,4 +163,6 @@ async def accept(
         signal = (await session.execute(found)).scalar_one()
         if signal.body_sha256 != digest:
             raise HTTPException(422) from None
+    else:
+        await cache.xadd("plain:work", {"signal": str(signal.id)}, maxlen=10_000)
     return {"event_id": str(signal.id), "status": "ENQUEUED"}
