@@ -7,7 +7,15 @@ from uuid import uuid4
 from django.db import models
 from django.db.models import Q
 
-from signals.types import OPEN_STATUSES, Direction, EventType, HookKind, Origin, SignalStatus
+from signals.types import (
+    OPEN_STATUSES,
+    Direction,
+    EventType,
+    HookKind,
+    MuteKind,
+    Origin,
+    SignalStatus,
+)
 
 
 class Replay(models.Model):
@@ -101,6 +109,43 @@ class Signal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.direction} {self.event_id}"
+
+
+class Note(models.Model):
+    """What a person wrote about a signal; it is never changed, and goes with the signal."""
+
+    signal = models.ForeignKey(Signal, on_delete=models.CASCADE)
+    text = models.TextField()
+    author = models.CharField(max_length=100)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.author} on {self.signal_id}"
+
+
+class Mute(models.Model):
+    """A source or a symbol that gives no notice, to one person or to all; judging goes on.
+
+    ``person`` is empty for the whole desk, ``until`` for as long as nobody takes it off.
+    """
+
+    kind = models.CharField(max_length=6, choices=MuteKind)
+    value = models.CharField(max_length=100)
+    person = models.CharField(max_length=150, blank=True, default="")
+    until = models.DateTimeField(null=True, blank=True)
+    muted_by = models.CharField(max_length=100)
+    muted_at = models.DateTimeField()
+
+    class Meta:
+        permissions = [("mute_desk", "Can mute sources and symbols for the whole desk")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "value", "person"], name="one_mute_per_matter_and_person"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value} for {self.person or 'everybody'}"
 
 
 class Hook(models.Model):

@@ -14,7 +14,17 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from pipeline.queue import RedisError, redis_client
 from pipeline.types import Batch, Candidate
-from signals.models import DemoFeed, Hold, Hook, HookRefusal, Replay, Signal, SpentKey
+from signals.models import (
+    DemoFeed,
+    Hold,
+    Hook,
+    HookRefusal,
+    Mute,
+    Note,
+    Replay,
+    Signal,
+    SpentKey,
+)
 from signals.types import OPEN_STATUSES, Origin, SignalStatus
 
 COMPLAINT_KEPT = timedelta(minutes=10)
@@ -229,8 +239,27 @@ def _holds() -> QuerySet[Hold]:
 
 
 def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:
-    """Return the signals themselves."""
-    return [Signal.objects.filter(id__in=batch.signals)]
+    """Return what people wrote about signals, and the signals themselves."""
+    return [
+        Note.objects.filter(signal_id__in=batch.signals),
+        Signal.objects.filter(id__in=batch.signals),
+    ]
+
+
+def list_notes(*, signal: Signal) -> list[Note]:
+    """Return what people wrote about a signal, oldest first."""
+    return list(Note.objects.filter(signal=signal).order_by("id"))
+
+
+def list_mutes(*, person: str, now: datetime) -> list[Mute]:
+    """Return what gives no notice to a person: by their own wish, and for the whole desk."""
+    rows = Mute.objects.filter(Q(until=None) | Q(until__gt=now), person__in=["", person])
+    return list(rows.order_by("kind", "value", "person"))
+
+
+def get_mute(*, mute_id: int) -> Mute | None:
+    """Return one mute."""
+    return Mute.objects.filter(pk=mute_id).first()
 
 
 def leftovers(*, cutoff: datetime, now: datetime, limit: int) -> list[QuerySet[Any]]:

@@ -34,12 +34,23 @@ from pipeline.types import (
 )
 from signals import queries
 from signals.mapping import parse_mapping, read_message, understand
-from signals.models import DemoFeed, Hold, Hook, HookRefusal, Replay, Signal, SpentKey
+from signals.models import (
+    DemoFeed,
+    Hold,
+    Hook,
+    HookRefusal,
+    Mute,
+    Note,
+    Replay,
+    Signal,
+    SpentKey,
+)
 from signals.types import (
     OPEN_STATUSES,
     TRANSITIONS,
     HookDraft,
     IdempotencyConflict,
+    MuteKind,
     Origin,
     Receipt,
     SignalEnded,
@@ -49,6 +60,8 @@ from signals.types import (
 
 SLUG_BYTES = 24
 HINT_CHARS = 4
+NOTE_MAX_CHARS = 2_000
+MUTED_MAX_CHARS = 100
 DEMO_BATCH = 200
 DEMO_LEFT_ALONE = timedelta(seconds=60)
 """How long an unfinished demo signal is left to who may be at work on it."""
@@ -606,6 +619,73 @@ def remember_keys(*, batch: Batch, now: datetime) -> None:
         ],
         ignore_conflicts=True,
     )
+
+
+def write_note(*, signal: Signal, text: str, actor: str, now: datetime) -> Note:
+    """Keep what a person has to say about a signal; nobody but people reads it.
+
+    :raises InvalidRequest: if it says nothing, or too much.
+    """
+    text = text.strip()
+    if not 1 <= len(text) <= NOTE_MAX_CHARS:
+        fault = f"must have 1 to {NOTE_MAX_CHARS} characters"
+        raise InvalidRequest(f"a note {fault}", (FieldError("text", "length", fault),))
+    with transaction.atomic():
+        note = Note.objects.create(signal=signal, text=text, author=actor, at=now)
+        pipeline.record_act(
+            trace=signal.event_id,
+            actor=actor,
+            verb="NOTED",
+            object=f"note:{note.pk}",
+            after={"text": text},
+            at=now,
+        )
+    return note
+
+
+def mute(*, wish: Mute, actor: str, now: datetime) -> Mute:
+    """Have a source or a symbol give no more notice; muting anew changes until when.
+
+    Nothing but notices hangs on it: signals are judged, decided and published as before.
+
+    :raises InvalidRequest: if it names nothing.
+    """
+    value = wish.value.strip()
+    value = value.upper() if wish.kind == MuteKind.SYMBOL else value
+    if wish.kind not in MuteKind.values or not 1 <= len(value) <= MUTED_MAX_CHARS:
+        fault = "must name a source or a symbol"
+        raise InvalidRequest(f"a mute {fault}", (FieldError("value", "required", fault),))
+    with transaction.atomic():
+        row, _ = Mute.objects.update_or_create(
+            kind=wish.kind,
+            value=value,
+            person=wish.person,
+            defaults={"until": wish.until, "muted_by": actor, "muted_at": now},
+        )
+        pipeline.record_act(
+            actor=actor, verb="MUTED", object=f"mute:{row.pk}", after=_muted(row), at=now
+        )
+    return row
+
+
+def unmute(*, row: Mute, actor: str, now: datetime) -> None:
+    """Have it give notice again; doing so twice changes nothing."""
+    told = _muted(row)
+    with transaction.atomic():
+        if Mute.objects.filter(pk=row.pk).delete()[0]:
+            pipeline.record_act(
+                actor=actor, verb="UNMUTED", object=f"mute:{told['id']}", before=told, at=now
+            )
+
+
+def _muted(row: Mute) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "kind": row.kind,
+        "value": row.value,
+        "person": row.person,
+        "until": time_text(row.until),
+    }
 
 
 def place_hold(*, hold: Hold, actor: str, now: datetime) -> Hold:

@@ -44,6 +44,13 @@ class Origin(TextChoices):
     REPLAY = "REPLAY"
 
 
+class MuteKind(TextChoices):
+    """What nobody is to be notified about."""
+
+    SOURCE = "SOURCE"
+    SYMBOL = "SYMBOL"
+
+
 class HookKind(TextChoices):
     """Whose messages a webhook takes; it decides the mapping that one starts with."""
 
@@ -190,6 +197,7 @@ __all__ = [
     "HookKind",
     "IdempotencyConflict",
     "InvalidSignal",
+    "MuteKind",
     "Origin",
     "Receipt",
     "SignalDraft",

@@ -18,6 +18,7 @@ from decisions.types import JURY
 from lens_site.pages import words
 from lens_site.pages.access import person
 from lens_site.pages.asking import asked
+from lens_site.pages.notes import muted_json, mutes_of
 from lens_site.pages.rows import COLUMNS, has_many_models, rows_of
 from lens_site.pages.tiles import board_tiles
 from signals import queries as signals
@@ -90,8 +91,11 @@ def board(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     seq = decisions.get_head()
     view = asked(View, request.GET)
+    mutes = mutes_of(request, now=now)
     shown = {
         "view": view,
+        "mutes": mutes,
+        "muted": muted_json(mutes),
         "rows": rows_of(view.newest(limit=ROWS_FIRST), now=now),
         "is_wide": has_many_models(),
         "tiles": board_tiles(now=now),

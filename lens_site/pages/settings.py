@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -14,6 +15,7 @@ from access.models import User
 from enrichment import queries as enrichment
 from lens_site.documents import SETTINGS, default_of
 from lens_site.pages.access import person
+from lens_site.pages.notes import mutes_of
 from pipeline.logs import masked
 
 PERMISSION = "pipeline.view_auditevent"
@@ -40,6 +42,7 @@ def show(request: HttpRequest) -> HttpResponse:
     """Show who is signed in, what is in force, and to operators every setting."""
     user = request.user
     shown = {
+        "mutes": mutes_of(request, now=datetime.now(UTC)),
         "groups": [group.name for group in user.groups.order_by("name")],
         "has_password": isinstance(user, User) and user.has_usable_password(),
         "profiles": enrichment.list_active_profiles(),

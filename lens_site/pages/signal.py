@@ -20,13 +20,17 @@ from evaluation import queries as evaluation
 from lens_site.api import signal_detail
 from lens_site.pages import anatomy, candles, words
 from lens_site.pages.access import may_read_texts, person
+from lens_site.pages.acting import once_token
+from lens_site.pages.notes import HOURS, mutes_of
 from lens_site.pages.prompt_diffs import diffs_of
 from lens_site.pages.rows import drift_bps, rows_of
 from markets.services import BadMarketData, MarketDataUnavailable, UnknownInstrument
 from outcomes import queries as outcomes
 from pipeline import queries as pipeline
 from signals import queries as signals
-from signals.models import Signal
+from signals.models import Mute, Signal
+from signals.services import NOTE_MAX_CHARS
+from signals.types import MuteKind
 
 OUTCOME = "outcomes/_signal.html"
 
@@ -75,6 +79,11 @@ def signal_page(request: HttpRequest, event_id: UUID) -> HttpResponse:
         else {},
         "outcomes": outcomes.list_of_event(event_id=event_id),
         "outcome_template": _outcome_template(),
+        "notes": signals.list_notes(signal=signal),
+        "notes_max": NOTE_MAX_CHARS,
+        "mutes": [each for each in mutes_of(request, now=now) if _concerns(each, signal)],
+        "mute_hours": HOURS,
+        "once": once_token(request) if request.user.has_perm("signals.add_note") else "",
         "now": now,
     }
     return render(request, "signal.html", context)
@@ -112,6 +121,11 @@ def signal_json(request: HttpRequest, event_id: UUID) -> HttpResponse:
     """Answer with what ``GET /api/v1/signals/{event_id}`` answers to keys."""
     detail = signal_detail(_found(event_id), with_texts=may_read_texts(request.user))
     return JsonResponse(detail, json_dumps_params={"indent": 2})
+
+
+def _concerns(mute: Mute, signal: Signal) -> bool:
+    own = {MuteKind.SOURCE: signal.source, MuteKind.SYMBOL: signal.symbol}
+    return own[MuteKind(mute.kind)] == mute.value
 
 
 def _found(event_id: UUID) -> Signal:

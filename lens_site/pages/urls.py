@@ -35,6 +35,7 @@ urlpatterns = [
     path("", include("lens_site.pages.settings")),
     path("", include("lens_site.pages.first_steps")),
     path("", include("lens_site.pages.again")),
+    path("", include("lens_site.pages.notes")),
     path("docs", documents.document),
     path("board/rows", board.rows),
     path("board/tiles", board.tiles),

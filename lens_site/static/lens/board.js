@@ -288,7 +288,11 @@ const keeps = {
   set: (name, value) => localStorage.setItem(`lens.${name}`, value),
 };
 
+const muted = JSON.parse(board.dataset.muted);
+const isMuted = (decision) => Boolean(muted.symbol?.includes(decision.symbol) || muted.source?.includes(decision.source));
+
 function notify(row, decision) {
+  if (isMuted(decision)) return;
   if (!FOLLOWING.has(decision.decision) || decision.confidence * 100 < Number(keeps.get("notice.confidence") ?? 50)) return;
   if (keeps.get("notice.sound") === "on") beep();
   if (keeps.get("notice.browser") !== "on" || Notification.permission !== "granted") return;
