@@ -96,6 +96,12 @@ def get_decision(*, decision_id: UUID) -> Decision | None:
     return Decision.objects.filter(id=decision_id, published_at__isnull=False).first()
 
 
+def find_by_beginning(*, digits: str, limit: int) -> list[Decision]:
+    """Return decisions whose id begins with these hexadecimal digits."""
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    return list(Decision.objects.filter(id__gte=first, id__lte=last).only("event_id")[:limit])
+
+
 def has_model(name: str) -> bool:
     """Say whether a model of this name is asked, is the jury, or has ever decided."""
     return name in settings.AI_MODELS or name == JURY or _has_decided(name)

@@ -117,6 +117,12 @@ def get_dead_letter(*, letter_id: UUID) -> DeadLetter | None:
     return DeadLetter.objects.filter(id=letter_id).first()
 
 
+def find_letters_by_beginning(*, digits: str, limit: int) -> list[DeadLetter]:
+    """Return dead letters whose id begins with these hexadecimal digits."""
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    return list(DeadLetter.objects.filter(id__gte=first, id__lte=last)[:limit])
+
+
 def count_open_letters() -> int:
     """Return how many dead letters wait for an operator."""
     return DeadLetter.objects.filter(status=LetterStatus.OPEN).count()

@@ -241,15 +241,18 @@ def _board(request: HttpRequest, now: datetime) -> dict[str, Any]:
     given = request.GET
     by = given["by"] if given.get("by") in DIVISIONS else ""
     days = int(given["days"]) if given.get("days") in WINDOWS else 0
+    symbol = given.get("symbol", "").strip().upper()[:20]
     board = outcomes.get_scoreboard(
         scope=LIVE,
         by=("model", by) if by else ("model",),
         since=now.date() - timedelta(days=days) if days else None,
+        filters={"symbol": symbol} if symbol else None,
     )
     return {
         "board": board,
         "by": by,
         "days": days,
+        "symbol": symbol,
         "divisions": DIVISIONS,
         "windows": [int(each) for each in WINDOWS],
     }

@@ -68,6 +68,7 @@ def signal_page(request: HttpRequest, event_id: UUID) -> HttpResponse:
         "status_words": words.phrase(words.STATUSES, signal.status),
         "judged_again": evaluation.list_judged_again_of(signal=signal),
         "lines": lines,
+        "runs": pipeline.list_runs(trace=event_id),
         "letters": letters,
         "older": older,
         "newer": newer,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -13,15 +13,18 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 from pydantic import BaseModel, Field
 
+from decisions import queries as decisions
 from lens_site.pages import words
 from lens_site.pages.access import person
 from lens_site.pages.asking import asked
 from lens_site.pages.rows import COLUMNS, has_many_models, rows_of
+from pipeline import queries as pipeline
 from signals import queries
 from signals.types import Origin, SignalStatus
 
 PAGE_ROWS = 30
-ID = re.compile(r"(?:sig_)?([0-9a-f]{6,32})", re.IGNORECASE)
+ID = re.compile(r"(sig_|dec_|dlq_)?([0-9a-f]{6,32})", re.IGNORECASE)
+KEY = re.compile(r"key_([0-9a-z]{8})", re.IGNORECASE)
 SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9/_:.-]{0,19}")
 
 Word = Annotated[str, Field(max_length=100)]
@@ -77,19 +80,54 @@ def signal_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 @person()
 def search(request: HttpRequest) -> HttpResponse:
-    """Lead to what the search box asked for: a signal by its id, else the list, filtered."""
+    """Lead to what the search box asked for: what has such an id, else the list, filtered."""
     text = request.GET.get("q", "").strip()[:100]
-    event_ids = _ids_like(text)
-    if len(event_ids) == 1:
-        return HttpResponseRedirect(f"/signals/{event_ids[0]}")
+    place = _place_of(text)
+    if place:
+        return HttpResponseRedirect(place)
     return HttpResponseRedirect(f"/signals?{urlencode(_meant(text))}" if text else "/signals")
 
 
-def _ids_like(text: str) -> list[UUID]:
+def _place_of(text: str) -> str:
+    """Return the page of the one thing whose id begins so, or "" if there is none or several.
+
+    Digits alone may be the id of anything; a prefix says of what.
+    """
+    key = KEY.fullmatch(text)
+    if key is not None:
+        return f"/keys#key-{key[1].lower()}"
     found = ID.fullmatch(text.replace("-", ""))
     if found is None:
-        return []
-    return [each.event_id for each in queries.find_by_beginning(digits=found[1].lower(), limit=2)]
+        return ""
+    kind, digits = (found[1] or "").lower(), found[2].lower()
+    for name, places in PLACES.items():
+        if kind in ("", name):
+            leads = places(digits)
+            if len(leads) == 1:
+                return leads[0]
+    return ""
+
+
+def _signals_at(digits: str) -> list[str]:
+    rows = queries.find_by_beginning(digits=digits, limit=2)
+    return [f"/signals/{row.event_id}" for row in rows]
+
+
+def _decisions_at(digits: str) -> list[str]:
+    rows = decisions.find_by_beginning(digits=digits, limit=2)
+    return [f"/signals/{row.event_id}" for row in rows]
+
+
+def _letters_at(digits: str) -> list[str]:
+    rows = pipeline.find_letters_by_beginning(digits=digits, limit=2)
+    return [f"/dead-letters/{row.id}" for row in rows]
+
+
+PLACES: Mapping[str, Callable[[str], list[str]]] = {
+    "sig_": _signals_at,
+    "dec_": _decisions_at,
+    "dlq_": _letters_at,
+}
 
 
 def _meant(text: str) -> dict[str, str]:

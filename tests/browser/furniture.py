@@ -42,6 +42,8 @@ ANSWERS: tuple[dict[str, Any], ...] = (
     {"model": "claude", "action": "FOLLOW_ENTER", "confidence": 0.71, "size": 12.0, "ms": 2130},
     {"model": "deepseek", "action": "IGNORE", "confidence": 0.55, "size": 0.0, "ms": 680},
 )
+REFUSED = "$.size_pct: must be from 0 to 100, was 250"
+REFUSED_ANSWER = '{"decision": "FOLLOW_ENTER", "size_pct": 250, "reasons": []}'
 JUDGES = ("ensemble", "rules", "jury")
 SYSTEM = "You judge trading signals. Answer with JSON only."
 
@@ -289,14 +291,15 @@ def _abstained(signal: Signal, *, model: str, at: datetime) -> None:
         latency_ms=3_000,
         finished_at=done,
     )
-    for number in (1, 2):
+    refused = {"error": REFUSED, "answer": REFUSED_ANSWER}
+    for number, (status, told) in enumerate((("invalid", refused), ("timeout", {"error": reason}))):
         Attempt.objects.create(
             evaluation=evaluation,
-            number=number,
-            status="timeout",
+            number=number + 1,
+            status=status,
             started_at=done,
             latency_ms=1_500,
-            error=reason,
+            **told,
         )
     pipeline.record(
         trace=signal.event_id,

@@ -22,6 +22,7 @@ def test_the_page_explains_and_draws(desk: Desk, visit: Visit) -> None:
     expect(page.locator("#chart-told")).to_contain_text("closed candles of 1h")
     page.get_by_test_id("model-chatgpt").get_by_text("prompt and raw answer").click()
     expect(page.get_by_test_id("texts-chatgpt").get_by_text("Raw answer")).to_be_visible()
+    expect(page.get_by_test_id("texts-gemini").locator("mark")).to_have_text("250")
     page.get_by_role("link", name="Older").click()
 
     expect(page).not_to_have_url(re.compile(desk.ids["rich"]))

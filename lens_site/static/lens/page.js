@@ -118,6 +118,7 @@ function setUpPill() {
     pill.dataset.state = detail.state;
     if (pill.textContent !== text) pill.textContent = text;
     pill.setAttribute("aria-label", say("connection: {text}", { text }));
+    showWell();
   });
   feed.open();
 }
@@ -131,6 +132,15 @@ function standing({ state, ms, missed, seconds, since, why }) {
   return say("reconnecting in {left}", { left: age(seconds) });
 }
 
+/** Turn the tab's icon while something is wrong: no connection, a pause, or a house that is unwell. */
+function showWell() {
+  const icon = document.getElementById("favicon");
+  icon.dataset.well ??= icon.href;
+  const isWell = document.getElementById("pill")?.dataset.state !== "offline" && !document.querySelector(".banner, .sentence.bad");
+  const wanted = isWell ? icon.dataset.well : new URL(icon.dataset.down, location.href).href;
+  if (icon.href !== wanted) icon.href = wanted;
+}
+
 redraw();
 setUpChoices();
 setUpMenus();
@@ -138,8 +148,12 @@ setUpCopying();
 setUpKeys();
 setUpPill();
 showClock();
+showWell();
 setInterval(() => {
   tick();
   showClock();
 }, TICK_MS);
-document.addEventListener("htmx:after:swap", () => redraw());
+document.addEventListener("htmx:after:swap", () => {
+  redraw();
+  showWell();
+});

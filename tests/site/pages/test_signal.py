@@ -17,7 +17,14 @@ from lens_site.pages.rows import rows_of
 from markets.services import MarketDataUnavailable
 from pipeline import services as pipeline
 from signals.models import Replay, Signal
-from tests.factories import NOON, make_decision, make_enrichment, make_evaluation, make_signal
+from tests.factories import (
+    NOON,
+    make_decision,
+    make_enrichment,
+    make_evaluation,
+    make_letter,
+    make_signal,
+)
 
 HOSTILE = "<script>alert(1)</script>\u202e[x](javascript:alert(1))"
 LATER = NOON + timedelta(seconds=30)
@@ -281,6 +288,13 @@ def test_the_search_box_knows_ids_symbols_statuses_and_sources(as_member: Member
 
     assert leads_to(f"sig_{signal.event_id.hex[:12]}") == f"/signals/{signal.event_id}"
     assert leads_to(str(signal.event_id)) == f"/signals/{signal.event_id}"
+    decision, letter = make_decision(signal), make_letter(signal)
+    for text in (f"dec_{decision.id.hex[:10]}", str(decision.id)):
+        assert leads_to(text) == f"/signals/{signal.event_id}"
+    for text in (f"dlq_{letter.id.hex[:10]}", str(letter.id)):
+        assert leads_to(text) == f"/dead-letters/{letter.id}"
+    assert leads_to("key_0a1b2c3d") == "/keys#key-0a1b2c3d"
+    assert leads_to(f"dec_{signal.event_id.hex}") == f"/signals?source=dec_{signal.event_id.hex}"
     assert leads_to("eth") == "/signals?symbol=ETH"
     assert leads_to("rejected") == "/signals?status=REJECTED"
     assert leads_to("my strategy") == "/signals?source=my+strategy"
