@@ -19,6 +19,9 @@ from pipeline.models import AuditEvent, DeadLetter
 from signals.models import Signal
 
 BAR_LEAST_PCT = 0.6
+BY_PEOPLE = frozenset({"NOTED", "HOLD_PLACED", "HOLD_LIFTED"})
+"""What people do about a signal at any time; it is no part of how long its life took."""
+
 VERBS: Mapping[str, words.Words] = {
     "RECEIVED": _("received"),
     "ENQUEUED": _("queued"),
@@ -53,7 +56,8 @@ def timeline(
     signal: Signal, *, lines: Sequence[AuditEvent], letters: Sequence[DeadLetter]
 ) -> list[Step]:
     """Return what happened, each with its distance from receipt and how long it took."""
-    lines = sorted(lines, key=lambda line: (line.at, line.pk))
+    own = [line for line in lines if line.verb not in BY_PEOPLE]
+    lines = sorted(own, key=lambda line: (line.at, line.pk))
     offsets = [(line.at - signal.received_at).total_seconds() * 1000 for line in lines]
     whole = max([1.0, *offsets])
     open_letters = {letter.stage: letter for letter in letters}
