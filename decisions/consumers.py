@@ -1,8 +1,9 @@
 """The WebSocket door of decisions: ``/ws/decisions``.
 
-One consumer serves one client. It owns no channel of the channel layer and no queue: it walks
-its :class:`decisions.feed.Subscription` and hands each text, made once for everybody, to the
-server. What it holds for a client is its place in the feed, so memory is bounded like this:
+One consumer serves one client. It owns no channel of the channel layer and no queue, only a
+place in the feed. A client that is behind is led up to the present by a task; one that has caught
+up has none: the feed calls, and each text, made once for everybody, is handed to the server at
+once. Who cannot take it at once is behind again. So memory is bounded like this:
 
 * On daphne, whose sends return at once however slow the client is, the consumer registers
   itself as the producer of the transport: above 64 KiB unsent it stops until they have left. A
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing, suppress
 from datetime import datetime
 from secrets import SystemRandom
@@ -40,7 +41,15 @@ from django.utils import timezone
 from access.types import Identity, Scope
 from access.websocket import RECHECK_S, address_of, identify, identify_key, still_valid
 from decisions import queries
-from decisions.feed import SEATS, Feed, FeedStopped, Subscription, feed_here, in_database
+from decisions.feed import (
+    SEATS,
+    Entry,
+    Feed,
+    FeedStopped,
+    Subscription,
+    feed_here,
+    in_database,
+)
 from decisions.parsing import InvalidFilter, parse_after_seq, parse_filters, parse_types
 from decisions.serializers import (
     WORDING,
@@ -48,6 +57,7 @@ from decisions.serializers import (
     error_message,
     message_text,
 )
+from decisions.sockets import Rest, Send, begin, rounds_here, valve_of
 from pipeline.parsing import time_text
 from pipeline.types import FieldError, LensError
 
@@ -68,50 +78,15 @@ RETRY_SPREAD_S = 5.0
 FAREWELL_S = 1.0
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_checks: dict[tuple[str, str], tuple[float, bool]] = {}
-
-
-class Valve:
-    """Shut while the server's transport has more unsent than it should; a Twisted producer."""
-
-    def __init__(self) -> None:
-        self.shut_since: float | None = None
-        self._open = asyncio.Event()
-        self._open.set()
-
-    async def opened(self) -> None:
-        """Wait until there is room."""
-        await self._open.wait()
-
-    def pauseProducing(self) -> None:  # noqa: N802  Twisted's name
-        self._open.clear()
-        self.shut_since = asyncio.get_running_loop().time()
-
-    def resumeProducing(self) -> None:  # noqa: N802  Twisted's name
-        self._open.set()
-        self.shut_since = None
-
-    def stopProducing(self) -> None:  # noqa: N802  Twisted's name
-        self.resumeProducing()
-
-
-def valve_of(send: Send) -> Valve:
-    """Return a valve that daphne's transport shuts and opens; elsewhere one that stays open.
-
-    Source: daphne's ``Server.create_application`` gives ``partial(handle_reply, protocol)``.
-    """
-    valve = Valve()
-    protocol: Any = next(iter(getattr(send, "args", ())), None)
-    if hasattr(protocol, "registerProducer"):
-        protocol.unregisterProducer()  # the HTTP channel that the upgrade has left behind
-        protocol.registerProducer(valve, True)
-    return valve
+_checks: dict[tuple[str, str], asyncio.Task[bool]] = {}
+_chores: set[asyncio.Task[None]] = set()
 
 
 class Allowance:
     """How many messages a client may still send this second."""
+
+    __slots__ = ("_at", "_left")
 
     def __init__(self) -> None:
         self._left = float(settings.WS_MAX_MESSAGES_PER_S)
@@ -144,11 +119,10 @@ class DecisionsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._feed: Feed | None = None
         self._subscription: Subscription | None = None
         self._delivery: asyncio.Task[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._anonymous: asyncio.TimerHandle | None = None
         self._main: asyncio.Task[Any] | None = None
         self._is_seated = False
         self._has_ended = False
-        self._admitted = asyncio.Event()
         self._sending = asyncio.Lock()
         self._blocked_since: float | None = None
         self._unknown_actions = 0
@@ -182,7 +156,9 @@ class DecisionsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._refuse(TOO_MANY, "TOO_MANY_CONNECTIONS", "this server is full")
             return
         self._is_seated = True
-        self._watch = self._begin(self._watch_over())
+        self._anonymous = asyncio.get_running_loop().call_later(
+            settings.WS_AUTH_TIMEOUT_S, self._turn_away
+        )
         await self._let_in(identify(self.scope))
 
     async def disconnect(self, code: int) -> None:
@@ -211,8 +187,20 @@ class DecisionsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._identity = identity
         self._feed = feed_here(wording=WORDING)
         await self._feed.join()
-        self._admitted.set()
+        if self._anonymous is not None:
+            self._anonymous.cancel()
+        self._join_rounds()
         await self._say(connected_message(last_seq=self._feed.head, now=timezone.now()))
+
+    def _turn_away(self) -> None:
+        """Close a socket that has not said in time who it is."""
+        self._begin(self._refuse(AUTH_TIMEOUT, "UNAUTHORIZED", "no key came in time"))
+
+    def _join_rounds(self) -> None:
+        """Be looked at from now on, for the heartbeat, the key, and whether the client keeps up."""
+        now = asyncio.get_running_loop().time()
+        self._next_ping, self._next_check = now + settings.WS_HEARTBEAT_S, now + self.recheck_s
+        rounds_here().join(self._look, every_s=self._look_every_s)
 
     async def _refuse(self, close_code: int, code: str, message: str) -> None:
         """Say what is wrong and close."""
@@ -240,8 +228,9 @@ class DecisionsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Give back everything that this connection held."""
         self._has_ended = True
         self._stop_delivery()
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._anonymous is not None:
+            self._anonymous.cancel()
+        rounds_here().leave(self._look)
         if self._feed is not None:
             self._feed.leave()
         if self._identity is not None:
@@ -348,14 +337,14 @@ class DecisionsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 )
             )
             self._subscription = subscription
-            self._delivery = self._begin(self._deliver(subscription))
+            feed.follow(self._hear_news)
+            self._lead_up(subscription)
 
     async def _unsubscribe(self, message: dict[str, Any]) -> None:
         """End the subscription, without an answer; a ping's pong tells that it has ended."""
         del message
         async with self._sending:
             self._stop_delivery()
-            self._subscription = None
 
     async def _answer_ping(self, message: dict[str, Any]) -> None:
         del message
@@ -366,61 +355,102 @@ class DecisionsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     # --- what the client is told ------------------------------------------------------------
 
-    async def _deliver(self, subscription: Subscription) -> None:
+    def _hear_news(self) -> None:
+        """Pass on what is new at once; from where the client has to be waited for, by a task.
+
+        Edges: after an error that nobody foresaw the message is still due, with the next news;
+        a client that never takes it is let go like one that does not read.
+        """
+        subscription = self._subscription
+        if subscription is None or self._delivery is not None:
+            return
+        news = subscription.news()
+        for entry in news:
+            try:
+                rest = begin(self._pass_on(entry))
+            except OSError:  # the client has left, as the server is about to say
+                return
+            if rest is not None:
+                self._lead_up(subscription, rest, news)
+                return
+        if subscription.is_behind:
+            self._lead_up(subscription)
+
+    def _lead_up(
+        self, subscription: Subscription, rest: Rest | None = None, news: Iterable[Entry] = ()
+    ) -> None:
+        self._delivery = self._begin(self._deliver(subscription, rest, news))
+
+    async def _deliver(
+        self, subscription: Subscription, rest: Rest | None, news: Iterable[Entry]
+    ) -> None:
+        """Finish what was begun, then hand over everything that waits for this client."""
         try:
-            async with aclosing(subscription.messages()) as messages:
-                async for entry in messages:
-                    self._blocked_since = asyncio.get_running_loop().time()
-                    await self._valve.opened()
-                    async with self._sending:
-                        await self._say(entry.text)
-                    self._blocked_since = None
+            if rest is not None:
+                await rest
+            for entry in news:
+                await self._pass_on(entry)
+            async with aclosing(subscription.backlog()) as backlog:
+                async for entry in backlog:
+                    await self._pass_on(entry)
         except (FeedStopped, DatabaseAway) as error:
             logger.warning("subscription ended: %s", error)
             await self._farewell(
                 TRY_LATER, "FEED_AWAY", "connect again in a moment and resume with after_seq"
             )
+            return
+        except OSError:  # the client has left
+            return
+        self._delivery = None
+        self._hear_news()
+
+    async def _pass_on(self, entry: Entry) -> None:
+        self._blocked_since = asyncio.get_running_loop().time()
+        await self._valve.opened()
+        async with self._sending:
+            await self._say(entry.text)
+        self._blocked_since = None
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
+        _chores.add(task)
         task.add_done_callback(self._check_end)
         return task
 
     def _check_end(self, task: asyncio.Task[None]) -> None:
+        _chores.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a socket's work broke down; its client reconnects", exc_info=error)
             if self._main is not None:
                 self._main.cancel()
 
     def _stop_delivery(self) -> None:
-        """End the delivery; under ``_sending`` it is never in the middle of a message."""
+        """End the subscription; under ``_sending`` it is never in the middle of a message."""
+        if self._feed is not None:
+            self._feed.unfollow(self._hear_news)
         if self._delivery is not None and self._delivery is not asyncio.current_task():
             self._delivery.cancel()
-        self._delivery = None
-        self._blocked_since = None
+        if self._subscription is not None:
+            self._subscription.close()
+        self._subscription = self._delivery = self._blocked_since = None
 
-    async def _watch_over(self) -> None:
-        """Close what never says who it is; then keep the heart beating and the key in view."""
-        try:
-            async with asyncio.timeout(settings.WS_AUTH_TIMEOUT_S):
-                await self._admitted.wait()
-        except TimeoutError:
-            await self._refuse(AUTH_TIMEOUT, "UNAUTHORIZED", "no key came in time")
+    def _look_every_s(self) -> float:
+        return min(self.tick_s, self.recheck_s, float(settings.WS_HEARTBEAT_S))
+
+    def _look(self, now: float) -> None:
+        """Let go who cannot keep up; keep the heart beating and the key in view."""
+        if self._has_ended:
             return
-        loop = asyncio.get_running_loop()
-        next_ping, next_check = loop.time() + settings.WS_HEARTBEAT_S, loop.time() + self.recheck_s
-        while not self._has_ended:
-            await asyncio.sleep(min(self.tick_s, self.recheck_s, settings.WS_HEARTBEAT_S))
-            now = loop.time()
-            if self._is_too_slow(now):
-                text = "too far behind; connect again and resume with after_seq"
-                await self._farewell(TOO_MANY, "SLOW_CLIENT", text)
-            if now >= next_check:
-                next_check = now + self.recheck_s
-                await self._recheck()
-            if now >= next_ping:
-                next_ping = now + settings.WS_HEARTBEAT_S
-                await self._say(self._pulse("ping", now=timezone.now()))
+        if self._is_too_slow(now):
+            text = "too far behind; connect again and resume with after_seq"
+            self._begin(self._farewell(TOO_MANY, "SLOW_CLIENT", text))
+            return
+        if now >= self._next_check:
+            self._next_check = now + self.recheck_s
+            self._begin(self._recheck())
+        if now >= self._next_ping:
+            self._next_ping = now + settings.WS_HEARTBEAT_S
+            self._begin(self._say(self._pulse("ping", now=timezone.now())))
 
     def _is_too_slow(self, now: float) -> bool:
         subscription, feed = self._subscription, self._feed
@@ -478,13 +508,9 @@ def _check_fields(message: Mapping[str, Any]) -> None:
 async def _holds_still(identity: Identity, *, shared_s: float) -> bool:
     """Say whether the identity may keep its sockets; asked once for all sockets of one key."""
     name = (identity.actor, identity.session_key)
-    now = asyncio.get_running_loop().time()
-    checked_at, was_good = _checks.get(name, (0.0, False))
-    if was_good and now - checked_at < shared_s:
-        return True
-    good = await still_valid(identity)
-    if good:
-        _checks[name] = (now, True)
-    else:
-        _checks.pop(name, None)
-    return good
+    check = _checks.get(name)
+    if check is None:
+        loop = asyncio.get_running_loop()
+        check = _checks[name] = loop.create_task(still_valid(identity))
+        loop.call_later(shared_s, _checks.pop, name, None)
+    return await asyncio.shield(check)

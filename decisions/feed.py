@@ -1,10 +1,11 @@
 """The feed of one web process: published decisions, read once, handed to every subscriber.
 
-The database is the only buffer. A subscription is a place in the numbered row of decisions, and
-:meth:`Subscription.messages` walks on from that place: over stored decisions page by page while
-they are old, over the feed's short memory once they are recent, and then along with whatever is
-published. There is no queue a subscriber could overflow and no moment between replay and live
-in which something could fall out or come twice.
+The database is the only buffer. A subscription is a place in the numbered row of decisions:
+:meth:`Subscription.backlog` leads up to the present, over stored decisions page by page while
+they are old and over the feed's short memory once they are recent; :meth:`Subscription.news`
+takes what has come since, without waiting. Both walk on from the same place, so there is no
+queue a subscriber could overflow and no moment between replay and live in which something could
+fall out or come twice.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import logging
 import sys
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -158,6 +159,7 @@ class Feed:
         self._started = asyncio.Event()
         self._rung = asyncio.Event()
         self._moved = asyncio.Event()
+        self._followers: dict[Callable[[], None], None] = {}
         self._reading = asyncio.Lock()
 
     async def join(self) -> None:
@@ -236,6 +238,14 @@ class Feed:
             if self._stopped:
                 raise FeedStopped("the feed has stopped")
             await self._moved.wait()
+
+    def follow(self, on_news: Callable[[], None]) -> None:
+        """Have ``on_news`` called, in the feed's event loop, whenever there is something new."""
+        self._followers[on_news] = None
+
+    def unfollow(self, on_news: Callable[[], None]) -> None:
+        """Have it called no more."""
+        self._followers.pop(on_news, None)
 
     async def start_notices(self) -> None:
         """Follow abstentions and ends of signals too, while anybody asks for them."""
@@ -327,6 +337,9 @@ class Feed:
     def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+        loop = asyncio.get_running_loop()
+        for on_news in tuple(self._followers):
+            loop.call_soon(on_news)  # by itself: an error of one stops no other
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._stopped = True
@@ -368,6 +381,17 @@ class Subscription:
     turns true once the subscriber has caught up with the feed.
     """
 
+    __slots__ = (
+        "_feed",
+        "_has_opened",
+        "_notice",
+        "_resumes",
+        "cursor",
+        "filters",
+        "is_live",
+        "types",
+    )
+
     def __init__(
         self,
         feed: Feed,
@@ -381,6 +405,7 @@ class Subscription:
         self.cursor = feed.head if after_seq is None else after_seq
         self.is_live = False
         self._feed = feed
+        self._has_opened = False
         self._resumes = after_seq is not None
         self._notice = feed.notice_head
 
@@ -388,28 +413,78 @@ class Subscription:
         """Hand over every wanted message in order, without end.
 
         Asking for the next message says that the last one was sent.
+        :raises FeedStopped: if the feed broke down.
+        """
+        try:
+            while True:
+                async with aclosing(self.backlog()) as backlog:
+                    async for entry in backlog:
+                        yield entry
+                await self._feed.moved(
+                    seq=self.cursor if DECISION in self.types else sys.maxsize,
+                    notice=self._notice if self._wants_notices else sys.maxsize,
+                )
+        finally:
+            self.close()
+
+    async def backlog(self) -> AsyncGenerator[Entry, None]:
+        """Hand over every wanted message that waits, and end once there is none.
+
+        Asking for the next message says that the last one was sent.
         Edges: a place before the oldest stored decision, too far back to replay, or beyond the
         last number gives a ``gap`` first.
         :raises FeedStopped: if the feed broke down.
         """
-        if self._wants_notices:
-            await self._feed.start_notices()
-        try:
+        if not self._has_opened:
+            await self._open()
             for gap in await self._gaps():
                 yield gap
                 self.cursor = gap.seq or 0
-            while True:
-                entries, upto = await self._next_decisions()
+        while self.is_behind:
+            if self._feed.is_stopped:
+                raise FeedStopped("the feed has stopped")
+            if self.cursor < self._feed.base:
+                entries, upto = await self._stored_decisions()
                 for entry in entries:
                     yield entry
                     self.cursor = entry.seq or self.cursor
                 self.cursor = max(self.cursor, upto)
-                for entry in self._next_notices():
+            else:
+                for entry in self.news():
                     yield entry
-                await self._keep_pace()
-        finally:
-            if self._wants_notices:
-                self._feed.stop_notices()
+            await asyncio.sleep(0)  # others have a turn
+        self.is_live = True
+
+    def news(self) -> Iterator[Entry]:
+        """Hand over the next wanted messages that are remembered, without waiting for any.
+
+        Asking for the next message says that the last one was sent.
+        """
+        entries, upto = self._remembered_decisions()
+        for entry in entries:
+            yield entry
+            self.cursor = entry.seq or self.cursor
+        self.cursor = max(self.cursor, upto)
+        if self._wants_notices:
+            yield from self._news_of_notices()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether anything may wait for this subscriber, be it the word that the feed has ended."""
+        feed = self._feed
+        return feed.is_stopped or self.cursor < feed.head or self._is_behind_in_notices
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+        if self._has_opened and self._wants_notices:
+            self._feed.stop_notices()
+        self._has_opened = False
+
+    async def _open(self) -> None:
+        """Have the feed follow what this subscriber wants."""
+        self._has_opened = True
+        if self._wants_notices:
+            await self._feed.start_notices()
 
     @property
     def _wants_notices(self) -> bool:
@@ -435,36 +510,36 @@ class Subscription:
             found.append(_gap(place + 1, floor, reason="TOO_MANY"))
         return found
 
-    async def _next_decisions(self) -> tuple[Sequence[Entry], int]:
+    async def _stored_decisions(self) -> tuple[Sequence[Entry], int]:
         """Return the next wanted decisions, and the number up to which they are all of them."""
+        upto = self._feed.base
+        if DECISION not in self.types:
+            return (), upto
+        stored = await self._feed.replay(after_seq=self.cursor, upto=upto, filters=self.filters)
+        return stored, (stored[-1].seq or 0) if len(stored) == REPLAY_PAGE else upto
+
+    def _remembered_decisions(self) -> tuple[Sequence[Entry], int]:
+        """Return the same of what the feed remembers."""
         feed = self._feed
         if DECISION not in self.types:
             return (), feed.head
-        if self.cursor >= feed.base:
-            page = feed.after(self.cursor, limit=LIVE_PAGE)
-            wanted = [entry for entry in page if self.filters.passes_decision(entry)]
-            return wanted, (page[-1].seq or 0) if page else feed.head
-        upto = feed.base
-        stored = await feed.replay(after_seq=self.cursor, upto=upto, filters=self.filters)
-        return stored, (stored[-1].seq or 0) if len(stored) == REPLAY_PAGE else upto
+        if self.cursor < feed.base:
+            return (), self.cursor
+        page = feed.after(self.cursor, limit=LIVE_PAGE)
+        wanted = [entry for entry in page if self.filters.passes_decision(entry)]
+        return wanted, (page[-1].seq or 0) if page else feed.head
 
-    def _next_notices(self) -> list[Entry]:
-        if not self._wants_notices:
-            return []
+    @property
+    def _is_behind_in_notices(self) -> bool:
+        return self._wants_notices and self._notice < self._feed.notice_head
+
+    def _news_of_notices(self) -> Iterator[Entry]:
         fresh = self._feed.notices_after(self._notice)
-        self._notice = self._feed.notice_head
-        return [entry for entry in fresh if entry.kind in self.types and self.filters.passes(entry)]
-
-    async def _keep_pace(self) -> None:
-        """Wait for news once caught up; before that only let others have a turn."""
-        if self.cursor < self._feed.head:
-            await asyncio.sleep(0)
-            return
-        self.is_live = True
-        await self._feed.moved(
-            seq=self.cursor if DECISION in self.types else sys.maxsize,
-            notice=self._notice if self._wants_notices else sys.maxsize,
-        )
+        self._notice = self._feed.notice_head - len(fresh)
+        for entry in fresh:
+            if entry.kind in self.types and self.filters.passes(entry):
+                yield entry
+            self._notice += 1
 
 
 _feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, Feed] = WeakKeyDictionary()

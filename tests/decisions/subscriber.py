@@ -16,6 +16,8 @@ from decisions.routing import websocket_urlpatterns
 from lens_site.asyncapi import HEARD, Message
 
 Header = tuple[bytes, bytes]
+PATIENCE_S = 15.0
+"""What is certain to come may take so long on a busy machine."""
 
 DESCRIBED: TypeAdapter[Message] = TypeAdapter(
     Annotated[Union[HEARD], Field(discriminator="type")]  # type: ignore[arg-type]  # noqa: UP007
@@ -50,7 +52,7 @@ class Subscriber(WebsocketCommunicator):  # type: ignore[misc]
     async def say(self, **message: object) -> None:
         await self.send_input({"type": "websocket.receive", "text": orjson.dumps(message).decode()})
 
-    async def hear(self, *, timeout: float = 3) -> dict[str, Any]:
+    async def hear(self, *, timeout: float = PATIENCE_S) -> dict[str, Any]:
         output = await self.receive_output(timeout)
         if output["type"] == "websocket.close":
             raise Closed(output["code"])
@@ -92,12 +94,12 @@ async def dialled(
 ) -> AsyncIterator[Subscriber]:
     """Open a socket, and hang up at the end."""
     subscriber = Subscriber(key=key, path=path, headers=headers, room=room)
-    accepted, _ = await subscriber.connect(timeout=3)
+    accepted, _ = await subscriber.connect(timeout=PATIENCE_S)
     assert accepted
     try:
         yield subscriber
     finally:
-        await subscriber.disconnect(timeout=3)
+        await subscriber.disconnect(timeout=PATIENCE_S)
 
 
 @asynccontextmanager

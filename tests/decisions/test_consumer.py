@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from access import services as access
 from access.models import ApiKey
-from decisions import consumers, feed
+from decisions import consumers, feed, sockets
 from decisions.feed import SEATS
 from pipeline.models import AuditEvent
 from tests.decisions.conftest import Publish
@@ -671,12 +671,12 @@ async def test_subscribing_anew_in_the_middle_of_a_batch_misses_and_doubles_noth
 class Protocol:
     """As much of daphne's protocol as the consumer knows."""
 
-    producer: consumers.Valve | None = None
+    producer: sockets.Valve | None = None
 
     def unregisterProducer(self) -> None:  # noqa: N802
         self.producer = None
 
-    def registerProducer(self, producer: consumers.Valve, streaming: bool) -> None:  # noqa: N802
+    def registerProducer(self, producer: sockets.Valve, streaming: bool) -> None:  # noqa: N802
         assert streaming
         self.producer = producer
 
@@ -713,7 +713,7 @@ async def test_a_client_whose_transport_stays_full_is_let_go_though_it_subscribe
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumers.DecisionsConsumer, "stuck_s", 0.1)
-    valve = consumers.Valve()
+    valve = sockets.Valve()
     monkeypatch.setattr(consumers, "valve_of", lambda send: valve)
 
     async with connected(key) as client:
@@ -755,7 +755,7 @@ async def test_a_stopping_server_says_goodbye(key: str) -> None:
 
 
 async def test_a_valve_shuts_and_opens_with_the_transport() -> None:
-    valve = consumers.Valve()
+    valve = sockets.Valve()
     await valve.opened()
 
     valve.pauseProducing()

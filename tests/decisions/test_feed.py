@@ -25,7 +25,7 @@ from pipeline.models import AuditEvent
 from signals.models import Signal
 from signals.types import SignalStatus
 from tests.decisions.conftest import Publish, publish_one
-from tests.decisions.subscriber import connected, dialled
+from tests.decisions.subscriber import PATIENCE_S, connected, dialled
 from tests.factories import NOON, make_signal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,7 +45,7 @@ async def take(feed: Feed, count: int, *, after_seq: int | None = None) -> list[
     """Return the numbers of a new subscription's first messages."""
     found: list[int] = []
     subscription = Subscription(feed, filters=Filters(), after_seq=after_seq)
-    async with asyncio.timeout(3), aclosing(subscription.messages()) as messages:
+    async with asyncio.timeout(PATIENCE_S), aclosing(subscription.messages()) as messages:
         while len(found) < count:
             found.append((await anext(messages)).seq or 0)
     return found
@@ -125,7 +125,7 @@ async def test_a_listener_hears_again_when_redis_is_back(
     monkeypatch.setattr(layer, "new_channel", flaky)
     rung = asyncio.Event()
     listening = asyncio.create_task(push.listen(on_bell=rung.set))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE_S):
         while not rung.is_set():
             await push.announce_head(7)
             await asyncio.sleep(0.01)
@@ -205,7 +205,7 @@ async def test_a_filtered_replay_moves_its_place_over_what_does_not_match(
         messages = subscription.messages()
         assert (await anext(messages)).seq == 21
         waiting = asyncio.ensure_future(anext(messages))
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_S):
             while subscription.cursor < 41:
                 await asyncio.sleep(0.01)
         waiting.cancel()
@@ -268,7 +268,7 @@ async def test_filters_say_the_same_in_memory_and_in_the_database() -> None:
 
 async def first_message(feed: Feed, *, after_seq: int) -> dict[str, Any]:
     subscription = Subscription(feed, filters=Filters(), after_seq=after_seq)
-    async with asyncio.timeout(3), aclosing(subscription.messages()) as messages:
+    async with asyncio.timeout(PATIENCE_S), aclosing(subscription.messages()) as messages:
         message: dict[str, Any] = orjson.loads((await anext(messages)).text)
         return message
 
