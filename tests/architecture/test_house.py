@@ -47,7 +47,7 @@ WIDER_FACES = {
     "access": {"auth", "factors", "people", "websocket"},
 }
 COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, long-running loops
-    "access": {"parsing", "serializers"},
+    "access": {"budget", "serializers"},
     "pipeline": {"worker", "reconcile", "triggers"}
     | {"chaining", "verifying", "exporting", "retention"},
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
