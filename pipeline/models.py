@@ -40,6 +40,9 @@ class StageRuns(models.QuerySet["StageRun"]):
         )
 
 
+HELD_OR_COSTLY = Q(status=RunStatus.RUNNING) | Q(status=RunStatus.PENDING, losses__gt=0)
+"""What may have cost a worker its life: few rows, beside all those that only wait."""
+
 LEFT_BEHIND = Q(status=RunStatus.RUNNING, lease_until__lt=Now())
 
 
@@ -86,6 +89,7 @@ class StageRun(models.Model):
                 name="unfinished_by_stage",
                 condition=Q(status__in=[RunStatus.PENDING, RunStatus.RUNNING]),
             ),
+            models.Index(fields=["stage"], name="held_or_costly_run", condition=HELD_OR_COSTLY),
             models.Index(fields=["trace"], name="run_by_trace"),
             models.Index(fields=["-id"], name="failed_run", condition=Q(status=RunStatus.FAILED)),
         ]

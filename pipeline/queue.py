@@ -31,6 +31,16 @@ BELL_TTL_S = 120
 SILENCE_AFTER_FAULT_S = 1.0
 LISTEN_TTL_S = 20
 
+RING = """
+if redis.call('LLEN', KEYS[1]) > 0 then return end
+redis.call('HSET', KEYS[2], unpack(ARGV, 3))
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('SADD', KEYS[3], KEYS[1])
+redis.call('RPUSH', KEYS[1], ARGV[1])
+"""
+BELL_FADES_S = 0.005
+"""How long a listener leaves the processor to the claim that its bell has woken."""
+
 
 @cache
 def redis_client() -> redis.Redis:
@@ -70,16 +80,30 @@ class Bell:
         if time.monotonic() < self._silent_until:
             return
         try:
-            queue = _queue(self.name, redis_client())
-            if queue.count == 0:
-                queue.enqueue_call(
-                    doorbell, ttl=BELL_TTL_S, result_ttl=0, failure_ttl=86_400, timeout=60
-                )
+            _ring(self.name)
         except RedisError as error:
             self._silent_until = time.monotonic() + SILENCE_AFTER_FAULT_S
             logger.warning(
                 "bell %s not rung, workers will look by themselves: %s", self.name, error
             )
+
+
+def _ring(name: str) -> None:
+    """Put a job of RQ into a queue that has none, in one round trip.
+
+    ``enqueue`` takes several, and a bell is what workers are waiting for.
+    """
+    client = redis_client()
+    queue = _queue(name, client)
+    job = queue.create_job(doorbell, ttl=BELL_TTL_S, result_ttl=0, failure_ttl=86_400, timeout=60)
+    fields = [part for pair in job.to_dict().items() for part in pair]
+    keys = [queue.key, job.key, Queue.redis_queues_keys]
+    _script(client, RING)(keys=keys, args=[job.id, BELL_TTL_S, *fields])
+
+
+@cache
+def _script(client: redis.Redis, text: str) -> Any:
+    return client.register_script(text)
 
 
 @cache
@@ -120,10 +144,13 @@ class BellWorker(SimpleWorker):
         self._on_ring = on_ring
 
     def execute_job(self, job: Any, queue: Any) -> None:
-        """Pass the bell on and forget it."""
+        """Pass the bell on and forget it, once whoever was woken has had time to look."""
         self._on_ring()
-        queue.intermediate_queue.remove(job.id)
-        job.delete(remove_from_queue=False)
+        time.sleep(BELL_FADES_S)
+        with self.connection.pipeline() as step:
+            step.lrem(queue.intermediate_queue.key, 1, job.id)
+            step.delete(job.key)
+            step.execute()
 
     def subscribe(self) -> None:
         """Take no orders over Redis."""

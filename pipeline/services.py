@@ -319,19 +319,24 @@ def claim(*, stage: Wanted, limit: int, worker: str, suspects: bool = False) -> 
 
     Work that has cost workers their lives is taken with ``suspects`` and only then.
     """
-    losses_max = settings.LEASE_LOSSES_MAX
-    if suspects:
-        due = StageRun.objects.due(losses_max=losses_max).suspect(losses_max=losses_max)
-    else:
-        due = StageRun.objects.due(losses_max=losses_max - 1)
-    chosen = due.filter(stage=stage.name).order_by("next_at", "id").values("id")
     with transaction.atomic():
         rows = statements.take(
-            due=chosen.select_for_update(skip_locked=True)[:limit],
+            due=_due(stage.name, limit, suspects, settings.LEASE_LOSSES_MAX),
             lease_s=settings.LEASE_MS / 1000,
             worker=worker,
         )
     return [_claim(row) for row in sorted(rows, key=lambda row: (row[-1], row[0]))]
+
+
+@cache  # composing it takes longer than running it
+def _due(stage: str, limit: int, suspects: bool, losses_max: int) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement that selects and locks work to claim; call it in a transaction."""
+    if suspects:
+        due = StageRun.objects.due(losses_max=losses_max).suspect(losses_max=losses_max)
+    else:
+        due = StageRun.objects.due(losses_max=losses_max - 1)
+    chosen = due.filter(stage=stage).order_by("next_at", "id").values("id")
+    return chosen.select_for_update(skip_locked=True)[:limit].query.sql_with_params()
 
 
 def _claim(row: tuple[Any, ...]) -> Claim:

@@ -167,12 +167,12 @@ def _values(row: models.Model, columns: Sequence[models.Field[Any, Any]]) -> lis
     ]
 
 
-def take(*, due: models.QuerySet[Any], lease_s: float, worker: str) -> list[tuple[Any, ...]]:
-    """Claim what ``due`` selects and return what ``TAKE`` tells of each.
+def take(*, due: tuple[str, tuple[Any, ...]], lease_s: float, worker: str) -> list[tuple[Any, ...]]:
+    """Claim what ``due`` selects, a statement with its values, and return what ``TAKE`` tells.
 
     The order is that of the rows, not of the selection.
     """
-    selection, chosen = due.query.sql_with_params()
+    selection, chosen = due
     statement = TAKE.format(
         due=selection, later=LATER[connection.vendor], clock=CLOCK[connection.vendor]
     )
