@@ -30,7 +30,7 @@ api_v1 = [
     path("", include("outcomes.urls")),
     path("", include("lens_site.api")),
     path("", include("lens_site.operating")),
-    path("", include("lens_site.trials")),
+    path("", include("lens_site.experiments")),
 ]
 
 urlpatterns = [

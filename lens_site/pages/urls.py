@@ -31,7 +31,7 @@ urlpatterns = [
     path("", include("lens_site.pages.models")),
     path("", include("lens_site.pages.ping")),
     path("", include("lens_site.pages.sources")),
-    path("", include("lens_site.pages.trials")),
+    path("", include("lens_site.pages.experiments")),
     path("", include("lens_site.pages.settings")),
     path("", include("lens_site.pages.first_steps")),
     path("", include("lens_site.pages.again")),

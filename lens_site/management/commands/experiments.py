@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from lens_site.arguments import positive
+from lens_site.experiments import experiment_json
 from lens_site.terminal import Terminal, table_of
-from lens_site.trials import experiment_json
 from outcomes import queries, services
 from outcomes.models import Experiment
 from pipeline.types import LensError

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from lens_site.experiments import DAYS_SHOWN
 from lens_site.terminal import Terminal, table_of
-from lens_site.trials import DAYS_SHOWN
 from outcomes import queries, services
 from pipeline.types import LensError
 

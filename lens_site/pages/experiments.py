@@ -45,7 +45,7 @@ class Wait:
 
 @require_safe
 @person("outcomes.view_experiment")
-def trials(request: HttpRequest) -> HttpResponse:
+def experiments(request: HttpRequest) -> HttpResponse:
     """Show what is tried out, and what models said of the golden signals."""
     return _page(request)
 
@@ -239,7 +239,7 @@ def _latest(canaries: list[Canary]) -> Mapping[str, Canary]:
 
 
 urlpatterns = [
-    path("experiments", trials, name="experiments"),
+    path("experiments", experiments, name="experiments"),
     path("experiments/start", start),
     path("experiments/<str:name>/promote", promote),
     path("experiments/<str:name>/stop", stop),
