@@ -32,6 +32,6 @@ HEALTHCHECK --interval=15s --timeout=10s --retries=3 --start-period=30s \
 # The options are those of `./lens up`: no access log, whose lines could hold keys, and sockets that
 # live as long as they are used.
 CMD ["python", "-m", "daphne", "--bind", "0.0.0.0", "--port", "8000", "--verbosity", "0", \
-     "--access-log", "/dev/null", "--websocket_timeout", "-1", \
-     "--websocket-max-message-size", "65536", "--websocket-max-frame-size", "65536", \
+     "--websocket_timeout", "-1", "--websocket-max-message-size", "65536", \
+     "--websocket-max-frame-size", "65536", \
      "--no-server-name", "lens_site.asgi:application"]

@@ -100,7 +100,7 @@ def web(environment: Mapping[str, str], *, server: str = "daphne") -> Iterator[t
     """Run a web process of a desk; yields its port and its process id."""
     port = free_port()
     commands = {
-        "daphne": ["daphne", "-b", "127.0.0.1", "-p", str(port), "--access-log", os.devnull],
+        "daphne": ["daphne", "-b", "127.0.0.1", "-p", str(port), "--verbosity", "0"],
         "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", str(port), *UVICORN],
     }
     with running(

@@ -17,7 +17,8 @@ from benchmarks.desk import desk, part
 from benchmarks.frame import REPEATS, Figure, share
 from benchmarks.slow_market import LATENCY_S
 
-PER_S, SECONDS, WARM_UP_S = 40, 15, 4
+WANTED_PER_S = 40
+PER_S, SECONDS, WARM_UP_S = 44, 15, 4  # a little more than is wanted, or it could not be met
 SYMBOLS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "AVAX", "LINK", "ADA")
 ENOUGH_S = 60.0
 VARIABLES = {
@@ -50,7 +51,7 @@ def figures(*, quick: bool) -> list[Figure]:
             what="signals enriched",
             unit="/s",
             samples=[each["per_s"] for each in told],
-            at_least=PER_S,
+            at_least=WANTED_PER_S,
         ),
     ]
 

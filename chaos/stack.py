@@ -250,7 +250,7 @@ class Stack:
 
     def _commands(self) -> dict[str, list[str]]:
         manage = [sys.executable, str(ROOT / "manage.py")]
-        web = [sys.executable, "-m", "daphne", "--access-log", os.devnull, "-b", "127.0.0.1", "-p"]
+        web = [sys.executable, "-m", "daphne", "--verbosity", "0", "-b", "127.0.0.1", "-p"]
         return {
             "web": [*web, str(self.port), "lens_site.asgi:application"],
             "second web": [*web, str(self.second_port), "lens_site.asgi:application"],

@@ -217,9 +217,8 @@ class Stack:
 
     def _web(self, line: socket.socket) -> ChildPlan:
         options = {
-            "--verbosity": 0,  # warnings and errors
+            "--verbosity": 0,  # warnings and errors; no access log, whose lines could hold keys
             "--fd": line.fileno(),
-            "--access-log": os.devnull,  # its lines carry query strings, which may carry keys
             "--websocket_timeout": -1,  # daphne's own default closes every socket after a day
             "--websocket-max-message-size": MESSAGE_LIMIT,
             "--websocket-max-frame-size": MESSAGE_LIMIT,
