@@ -276,6 +276,16 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
         "BREAK_EVEN_MARGIN": D("Probability that advice must have beyond its break-even."),
     },
+    "Deliveries": {
+        "DELIVERY_POLL_MS": D("Milliseconds between two looks at what is to be sent to endpoints."),
+        "DELIVERY_TIMEOUT_S": D("Seconds that a receiver has to answer one attempt."),
+        "DELIVERY_RETRY_S": D(
+            "Seconds that each further attempt waits, divided by commas; after the last one the"
+            " delivery is given up."
+        ),
+        "DELIVERY_OFF_AFTER": D("Deliveries given up in a row after which an endpoint goes off."),
+        "DELIVERY_CONCURRENCY": D("Deliveries that are sent at the same time."),
+    },
     "Language models": {
         "MODEL_<NAME>_PROVIDER": D(
             "Who speaks for the model `<name>` of `AI_MODELS`: openai, gemini, claude, deepseek,"

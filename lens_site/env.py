@@ -77,6 +77,17 @@ def words(name: str, default: str = "") -> tuple[str, ...]:
     return tuple(part.strip() for part in text(name, default).split(",") if part.strip())
 
 
+def integers(name: str, default: str) -> tuple[int, ...]:
+    """Return the comma-separated variable ``name`` as whole numbers.
+
+    :raises ImproperlyConfigured: if one of them is none.
+    """
+    given = words(name, default)
+    if not all(part.isdecimal() for part in given):
+        raise ImproperlyConfigured(f"{name} must be whole numbers, divided by commas")
+    return tuple(int(part) for part in given)
+
+
 def amount(name: str, default: str) -> Decimal | None:
     """Return the variable ``name`` as an amount of money, None when it is left empty.
 

@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "evaluation",
     "decisions",
     "outcomes",
+    "notifications",
     "lens_site",
 ]
 # People come through MIDDLEWARE; programs, with a key and no session, through the short chain.
@@ -431,6 +432,14 @@ GROUNDING_FLOOR = env.number("GROUNDING_FLOOR", 0.8)
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 SENTRY_DSN = env.text("SENTRY_DSN")
 OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+# --- deliveries: decisions sent to endpoints of others ------------------------------------------
+DELIVERY_SHAPE = wiring.DELIVERY_SHAPE
+DELIVERY_POLL_MS = env.integer("DELIVERY_POLL_MS", 1_000)
+DELIVERY_TIMEOUT_S = env.integer("DELIVERY_TIMEOUT_S", 15)
+DELIVERY_RETRY_S = env.integers("DELIVERY_RETRY_S", "5,300,1800,7200,18000,36000,36000")
+DELIVERY_OFF_AFTER = env.integer("DELIVERY_OFF_AFTER", 5)
+DELIVERY_CONCURRENCY = env.integer("DELIVERY_CONCURRENCY", 16)
+
 DISK_FREE_MIN_MB = env.integer("DISK_FREE_MIN_MB", 200)
 CLOCK_OFFSET_MAX_S = env.number("CLOCK_OFFSET_MAX_S", 2)
 CLOCK_OFFSET_STOP_S = env.number("CLOCK_OFFSET_STOP_S", 30)

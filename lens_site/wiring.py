@@ -33,6 +33,9 @@ ROUTES: dict[str, tuple[str, ...]] = {
 RETRY_STALE = "signals.queries.list_lapsed"
 RETRY_COST = "evaluation.queries.expected_cost"
 
+# how a decision reads to the programs it is sent to: as it does over HTTP
+DELIVERY_SHAPE = "decisions.serializers.decision_json"
+
 # what a worker runs, first things last: nearly finished work goes before new work
 STAGES: tuple[str, ...] = (
     "decisions.jobs.JURY",
@@ -53,6 +56,7 @@ PURGE_SPARES: tuple[str, ...] = (
 # what goes with purged signals, in this order: rows before the rows they hang on
 PURGES: tuple[str, ...] = (
     "outcomes.queries.rows_to_purge",
+    "notifications.queries.rows_to_purge",
     "decisions.queries.rows_to_purge",
     "evaluation.queries.rows_to_purge",
     "enrichment.queries.rows_to_purge",
@@ -61,7 +65,11 @@ PURGES: tuple[str, ...] = (
 )
 
 # what is left over when the signals are gone
-LEFTOVERS: tuple[str, ...] = ("evaluation.queries.leftovers", "signals.queries.leftovers")
+LEFTOVERS: tuple[str, ...] = (
+    "evaluation.queries.leftovers",
+    "notifications.queries.leftovers",
+    "signals.queries.leftovers",
+)
 
 # verb of the trail -> who compares what such lines tell with the rows they tell of
 WITNESSES: dict[str, str] = {"LEDGER": "decisions.ledger.compare"}

@@ -47,6 +47,13 @@ MORE = (
         permission="outcomes.view_experiment",
     ),
     Place(key="connect", words=_("Connect"), href="/connect", icon="connect"),
+    Place(
+        key="deliveries",
+        words=_("Deliveries"),
+        href="/deliveries",
+        icon="share",
+        permission="notifications.view_endpoint",
+    ),
     Place(key="keys", words=_("Keys"), href="/keys", icon="keys"),
     Place(key="settings", words=_("Settings"), href="/settings", icon="settings"),
     Place(key="docs", words=_("Documents"), href="/docs", icon="document"),

@@ -26,6 +26,7 @@ urlpatterns = [
     path("", include("lens_site.pages.connect")),
     path("", include("lens_site.pages.webhooks")),
     path("", include("lens_site.pages.keys")),
+    path("", include("lens_site.pages.deliveries")),
     path("", include("lens_site.pages.dead_letters")),
     path("", include("lens_site.pages.health")),
     path("", include("lens_site.pages.models")),

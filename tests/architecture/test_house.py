@@ -21,6 +21,7 @@ ROOMS = (
     "evaluation",
     "decisions",
     "outcomes",
+    "notifications",
     "lens_site",
 )
 TESTS_OF = {"lens_site": "site"}
@@ -53,6 +54,7 @@ COMPOSED = {  # what the composing room sees beyond the faces: doors, wording, l
     "signals": {"api", "mapping", "parsing", "serializers", "webhooks"},
     "evaluation": {"admission", "probing", "rerunning", "serializers"},
     "decisions": {"deliberation", "feed", "push", "routing", "serializers"},
+    "notifications": {"courier"},
     "outcomes": {"exporting", "sourcing", "standing", "tracker"},
 }
 BANNED = frozenset(

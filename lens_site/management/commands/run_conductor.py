@@ -22,6 +22,7 @@ from decisions.queries import get_head
 from lens_site import metering
 from lens_site.demo_feed import DemoFeed
 from markets.services import close_markets
+from notifications.courier import Courier
 from outcomes.tracker import Tracker
 from pipeline import anchors, queue, retention, verifying
 from pipeline import services as pipeline
@@ -56,7 +57,8 @@ class Command(BaseCommand):
 class Conductor:
     """Publishes, repairs, reports and shows a demo over one database thread.
 
-    Others track outcomes, count for the metrics and keep the trail; publishing waits for none.
+    Others track outcomes, send deliveries, count for the metrics and keep the trail; publishing
+    waits for none.
     """
 
     def __init__(self) -> None:
@@ -66,6 +68,8 @@ class Conductor:
         self._archive = DatabaseThread()
         self._tracker = Tracker(database=self._archive)
         self._keeper = DatabaseThread()
+        self._post = DatabaseThread()
+        self._courier = Courier(database=self._post)
         self._timekeeper = Timekeeper()
         self._sealer = Sealer()
         self._awake = asyncio.Event()
@@ -86,6 +90,7 @@ class Conductor:
             asyncio.create_task(self._repeat(self._demonstrate, self._demo_pause)),
             asyncio.create_task(self._repeat(self._track, self._track_pause)),
             asyncio.create_task(self._repeat(self._learn, self._learn_pause)),
+            asyncio.create_task(self._repeat(self._deliver, self._deliver_pause)),
             asyncio.create_task(self._repeat(self._meter, self._meter_pause)),
             asyncio.create_task(self._repeat(self._seal, self._seal_pause)),
             asyncio.create_task(self._repeat(self._purge, self._purge_pause)),
@@ -97,6 +102,8 @@ class Conductor:
         with contextlib.suppress(DatabaseError):
             await self._database.run(pipeline.forget, name=self.name)
         await close_markets()
+        await self._courier.close()
+        await self._post.close()
         await self._keeper.close()
         await self._database.close()
         await self._archive.close()
@@ -173,6 +180,16 @@ class Conductor:
 
     async def _track_pause(self) -> None:
         await self._wait_s(settings.TRACK_EVERY_MS / 1000)
+
+    async def _deliver(self) -> None:
+        """Send decisions to endpoints, as long as there is a full load of them."""
+        while not self._stopping.is_set():
+            sent = await self._courier.look(now=datetime.now(UTC))
+            if sent < settings.DELIVERY_CONCURRENCY:
+                return
+
+    async def _deliver_pause(self) -> None:
+        await self._wait_s(settings.DELIVERY_POLL_MS / 1000)
 
     async def _seal(self) -> None:
         """Seal what the trail has gained; nobody who writes to it waits for that."""
