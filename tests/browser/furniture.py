@@ -18,6 +18,9 @@ from evaluation import rerunning
 from evaluation.models import Attempt, Evaluation, ModelState
 from evaluation.queries import Selection
 from evaluation.services import evaluators
+from notifications import services as notifications
+from notifications.notifiers.base import Answer
+from notifications.types import EndpointDraft
 from pipeline import services as pipeline
 from signals.mapping import STARTERS
 from signals.models import Signal
@@ -108,7 +111,19 @@ def _operated(*, now: datetime) -> dict[str, str]:
     ModelState.objects.create(
         name="rules", open_until=now + timedelta(hours=1), last_fault=HOSTILE[:200]
     )
-    return {"letter": str(letter.id), "group": letter.fingerprint, "hook": str(hook.id)}
+    ids = {"letter": str(letter.id), "group": letter.fingerprint, "hook": str(hook.id)}
+    return ids | _delivered(now=now)
+
+
+def _delivered(*, now: datetime) -> dict[str, str]:
+    """Store an endpoint that answers with what nobody should believe."""
+    draft = EndpointDraft(name=HOSTILE[:60].strip(), url="https://bot.example/" + "x" * 300)
+    endpoint, _ = notifications.create_endpoint(draft=draft, actor="tester", now=now)
+    notifications.send_test(endpoint=endpoint, actor="tester", now=now)
+    [parcel] = notifications.claim(limit=1, now=now)
+    answer = Answer(status=500, text=LONG_REASON, duration_ms=312.0)
+    notifications.settle(parcel=parcel, answer=answer, now=now)
+    return {"endpoint": str(endpoint.id), "delivery": str(parcel.delivery.id)}
 
 
 def _rich(*, like: Signal, now: datetime) -> str:
