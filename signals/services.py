@@ -624,12 +624,17 @@ def remember_keys(*, batch: Batch, now: datetime) -> None:
 def write_note(*, signal: Signal, text: str, actor: str, now: datetime) -> Note:
     """Keep what a person has to say about a signal; nobody but people reads it.
 
+    Who says the same again, as a second click does, is understood the first time.
+
     :raises InvalidRequest: if it says nothing, or too much.
     """
     text = text.strip()
     if not 1 <= len(text) <= NOTE_MAX_CHARS:
         fault = f"must have 1 to {NOTE_MAX_CHARS} characters"
         raise InvalidRequest(f"a note {fault}", (FieldError("text", "length", fault),))
+    last = Note.objects.filter(signal=signal, author=actor).order_by("-id").first()
+    if last is not None and last.text == text:
+        return last
     with transaction.atomic():
         note = Note.objects.create(signal=signal, text=text, author=actor, at=now)
         pipeline.record_act(

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from lens_site.pages.access import person
-from lens_site.pages.acting import actor_of, back_to, faults_by_field, is_first_time
+from lens_site.pages.acting import actor_of, back_to, faults_by_field
 from pipeline.types import InvalidRequest
 from signals import queries, services
 from signals.models import Mute
@@ -26,13 +26,11 @@ SETTINGS = "/settings#muted"
 @require_POST
 @person("signals.add_note")
 def write(request: HttpRequest, event_id: UUID) -> HttpResponse:
-    """Keep a note on a signal, once."""
+    """Keep a note on a signal."""
     signal = queries.get_signal(event_id=event_id)
     if signal is None:
         raise Http404
     place = f"/signals/{event_id}#people"
-    if not is_first_time(request):
-        return back_to(place)
     text = request.POST.get("text", "")
     try:
         services.write_note(

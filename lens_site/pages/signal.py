@@ -20,7 +20,6 @@ from evaluation import queries as evaluation
 from lens_site.api import signal_detail
 from lens_site.pages import anatomy, candles, words
 from lens_site.pages.access import may_read_texts, person
-from lens_site.pages.acting import once_token
 from lens_site.pages.notes import HOURS, mutes_of
 from lens_site.pages.prompt_diffs import diffs_of
 from lens_site.pages.rows import drift_bps, rows_of
@@ -84,7 +83,6 @@ def signal_page(request: HttpRequest, event_id: UUID) -> HttpResponse:
         "notes_max": NOTE_MAX_CHARS,
         "mutes": [each for each in mutes_of(request, now=now) if _concerns(each, signal)],
         "mute_hours": HOURS,
-        "once": once_token(request) if request.user.has_perm("signals.add_note") else "",
         "now": now,
     }
     return render(request, "signal.html", context)
