@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -123,39 +123,64 @@ def open_runs(openings: Iterable[Opening]) -> None:
     whose transaction this is has room for, it holds from the start: nobody is rung for it.
     """
     reception: Reception | None = getattr(_open, "reception", None)
-    rows: dict[bool, list[tuple[Opening, StageRun]]] = {True: [], False: []}
+    taken: list[Opening] = []
+    left: list[Opening] = []
     for opening in openings:
         is_taken = reception is not None and reception.takes(opening)
-        rows[is_taken].append((opening, _run_of(opening)))
-    if reception is not None and rows[True]:
-        _open_held(rows[True], reception)
-    left = [row for _, row in rows[False]]
-    statements.insert(left, ignore_conflicts=True)
-    if any(opening.due_at is None for opening, _ in rows[False]):
+        (taken if is_taken else left).append(opening)
+    if reception is not None and taken:
+        _open_held(taken, reception)
+    rows = [_NewRun.of(opening) for opening in left]
+    statements.insert(rows, into=StageRun, ignore_conflicts=True)
+    if any(opening.due_at is None for opening in left):
         queue.ring_after_commit(WORK)
         if reception is not None:
             reception.leaves_some = True
 
 
-def _run_of(opening: Opening) -> StageRun:
-    return StageRun(
-        stage=opening.stage,
-        subject=opening.subject,
-        trace=opening.trace,
-        run=opening.run,
-        attempts_max=opening.attempts_max,
-        request_id=request_id_of(opening.trace),
-        **({"next_at": opening.due_at} if opening.due_at else {}),
-    )
+@dataclass(frozen=True, slots=True)
+class _NewRun:
+    """A unit of work by those of its columns that differ from one to the next."""
+
+    stage: str
+    subject: UUID
+    trace: UUID
+    run: int
+    attempts_max: int
+    next_at: datetime | None
+    request_id: str
+
+    @classmethod
+    def of(cls, opening: Opening) -> Self:
+        return cls(
+            opening.stage,
+            opening.subject,
+            opening.trace,
+            opening.run,
+            opening.attempts_max,
+            opening.due_at,
+            request_id_of(opening.trace),
+        )
 
 
-def _open_held(taken: Sequence[tuple[Opening, StageRun]], reception: Reception) -> None:
+def _open_held(taken: Sequence[Opening], reception: Reception) -> None:
     """Open work that its worker claims with the same statement."""
-    for _, row in taken:
+    rows = [
+        StageRun(
+            stage=opening.stage,
+            subject=opening.subject,
+            trace=opening.trace,
+            run=opening.run,
+            attempts_max=opening.attempts_max,
+            request_id=request_id_of(opening.trace),
+        )
+        for opening in taken
+    ]
+    for row in rows:
         row.status, row.token, row.attempts = RunStatus.RUNNING, 1, 1
         row.lease_until, row.claimed_at = _from_now(_lease()), Now()
         row.worker = reception.worker
-    StageRun.objects.bulk_create([row for _, row in taken])
+    StageRun.objects.bulk_create(rows)
     reception.taken += [
         (
             Claim(
@@ -170,7 +195,7 @@ def _open_held(taken: Sequence[tuple[Opening, StageRun]], reception: Reception) 
             ),
             opening.given,
         )
-        for opening, row in taken
+        for opening, row in zip(taken, rows, strict=True)
     ]
 
 

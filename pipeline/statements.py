@@ -80,7 +80,7 @@ def insert(
     """Store new rows of one table, without reading back the keys that the database gives them.
 
     Columns that a row leaves to the database's default are left to it. Rows are of the table's
-    model, or of anything that has its columns as attributes.
+    model, or of anything that has columns of it as attributes: the others get the model's default.
     """
     for left_out, alike in _alike(rows, into):
         model: type[models.Model] = into or type(alike[0])
@@ -152,19 +152,26 @@ def _insert_into(
     return statement, columns
 
 
-def _records(rows: Sequence[models.Model], columns: Sequence[models.Field[Any, Any]]) -> str:
+def _records(rows: Sequence[Any], columns: Sequence[models.Field[Any, Any]]) -> str:
     """Return rows as the JSON text that one parameter of a statement carries."""
-    told = [{column.column: getattr(row, column.attname) for column in columns} for row in rows]
+    named = [(column.column, column.attname, _default(column)) for column in columns]
+    told = [{name: getattr(row, place, default) for name, place, default in named} for row in rows]
     return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _values(row: models.Model, columns: Sequence[models.Field[Any, Any]]) -> list[Any]:
+def _values(row: Any, columns: Sequence[models.Field[Any, Any]]) -> list[Any]:
     return [
         value
-        if (value := getattr(row, column.attname)) is None or isinstance(column, PLAIN)
+        if (value := getattr(row, column.attname, _default(column))) is None
+        or isinstance(column, PLAIN)
         else column.get_db_prep_save(value, connection)
         for column in columns
     ]
+
+
+@cache
+def _default(column: models.Field[Any, Any]) -> Any:
+    return None if column.has_db_default() else column.get_default()
 
 
 def take(*, due: tuple[str, tuple[Any, ...]], lease_s: float, worker: str) -> list[tuple[Any, ...]]:

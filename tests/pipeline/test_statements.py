@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -63,6 +64,17 @@ def test_what_the_database_gives_by_default_is_left_to_it() -> None:
     stored = StageRun.objects.get(subject=now.subject)
     assert abs(stored.next_at - datetime.now(UTC)) < timedelta(minutes=1)
     assert stored.created_at is not None
+
+
+def test_columns_that_a_row_does_not_have_get_the_defaults_of_its_model() -> None:
+    subject = uuid4()
+    row = SimpleNamespace(stage="jury", subject=subject, trace=subject, attempts_max=2)
+
+    statements.insert([row], into=StageRun)
+
+    stored = StageRun.objects.get(subject=subject)
+    assert (stored.status, stored.run, stored.token, stored.lease_until) == ("PENDING", 1, 0, None)
+    assert stored.next_at is not None
 
 
 def test_rows_that_conflict_are_left_out_and_the_stored_ones_told() -> None:
