@@ -80,7 +80,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", nargs="?", const="-", default="", help="to a file, or to stdout")
     parser.add_argument("--history", action="store_true", help="add lines to docs/benchmarks.md")
     parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.quick and options.history:
+        parser.error("what --quick finds is no figure for the history")
+    return options
 
 
 def apart(name: str, *, quick: bool) -> dict[str, Any]:
@@ -111,7 +114,9 @@ def inside(name: str, path: Path, *, quick: bool) -> int:
 
 def show(result: dict[str, Any], console: Console) -> None:
     """Print one benchmark as a table."""
-    table = Table(title=f"{result['name']}: {NAMES[result['name']]}", title_justify="left")
+    small = " (quick: too small for a verdict to count)" if result.get("quick") else ""
+    title = f"{result['name']}: {NAMES[result['name']]}{small}"
+    table = Table(title=title, title_justify="left")
     for title in ("", "what", "median", "against", "ratio", "target", "noise", "verdict"):
         table.add_column(
             title, justify="right" if title in ("median", "ratio", "noise") else "left"
