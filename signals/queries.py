@@ -91,12 +91,17 @@ def get_backlog(*, now: datetime) -> tuple[int, timedelta]:
     return unfinished, (now - oldest) if oldest else timedelta(0)
 
 
-def count_received(*, origin: Origin, since: datetime, until: datetime | None = None) -> int:
-    """Return how many signals of an origin came in within a span, which may be open to now."""
+def count_received(
+    *, origin: Origin, since: datetime, until: datetime | None = None, most: int | None = None
+) -> int:
+    """Return how many signals of an origin came in within a span, which may be open to now.
+
+    No more than ``most`` are counted.
+    """
     rows = Signal.objects.filter(origin=origin, received_at__gte=since)
     if until is not None:
         rows = rows.filter(received_at__lt=until)
-    return rows.count()
+    return rows[:most].count()
 
 
 def count_by_status(*, replay_id: UUID) -> dict[str, int]:

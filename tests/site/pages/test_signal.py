@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from evaluation.models import Attempt, Evaluation, PromptVersion
-from lens_site.pages import anatomy, words
+from lens_site.pages import anatomy, tiles, words
 from lens_site.pages.prompt_diffs import diffs_of
 from lens_site.pages.rows import rows_of
 from markets.services import MarketDataUnavailable
@@ -402,3 +402,17 @@ def test_a_prompt_tells_how_it_differs_from_the_version_before() -> None:
     assert (found["judge v1"].before, found["judge v1"].lines) == ("", ())
     assert found["judge v2"].before == "judge v1"
     assert ("added", "+Be brief.") in found["judge v2"].lines
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("demos", "said"), [(0, "since 00:00 UTC"), (1, "and 1 demo"), (3, "2+")])
+def test_demo_signals_of_the_day_are_told_and_not_all_counted(
+    monkeypatch: pytest.MonkeyPatch, demos: int, said: str
+) -> None:
+    monkeypatch.setattr("lens_site.pages.tiles.DEMO_COUNTED", 2)
+    for _ in range(demos):
+        make_signal(origin="DEMO", received_at=NOON)
+
+    shown = {tile.key: tile for tile in tiles.board_tiles(now=LATER)}
+
+    assert said in str(shown["signals"].under)
