@@ -343,12 +343,14 @@ def _idempotency_key(key: str | None) -> str | None:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=_exact_text)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(IN_ORDER.encode(value).encode()).hexdigest()
 
 
 def _exact_text(value: Any) -> str:
     return str(value.normalize()) if isinstance(value, Decimal) else str(value)
+
+
+IN_ORDER = json.JSONEncoder(sort_keys=True, default=_exact_text)
 
 
 def _batch_items(value: Any) -> list[Any]:

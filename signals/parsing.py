@@ -54,13 +54,7 @@ def load_json(body: bytes, *, max_bytes: int = BODY_MAX_BYTES) -> Any:
     if len(body) > max_bytes:
         raise BodyTooLarge(f"the body has {len(body)} bytes; at most {max_bytes} are accepted")
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            parse_float=_decimal,
-            parse_int=_integer,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_without_doubles,
-        )
+        value = EXACT.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise _invalid("body", "encoding", "the body must be UTF-8 text") from error
     except json.JSONDecodeError as error:
@@ -313,6 +307,14 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         doubled = next(name for name in names if names.count(name) > 1)
         raise _invalid(doubled, "doubled", "is given more than once")
     return found
+
+
+EXACT = json.JSONDecoder(
+    parse_float=_decimal,
+    parse_int=_integer,
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_without_doubles,
+)
 
 
 def _refuse_depth(value: Any, depth: int = 0) -> None:
