@@ -285,6 +285,7 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
         "DELIVERY_OFF_AFTER": D("Deliveries given up in a row after which an endpoint goes off."),
         "DELIVERY_CONCURRENCY": D("Deliveries that are sent at the same time."),
+        "DELIVERY_PER_ENDPOINT": D("Deliveries to one endpoint that are sent at the same time."),
     },
     "Language models": {
         "MODEL_<NAME>_PROVIDER": D(

@@ -7,15 +7,20 @@ up and not settled is due again when its lease is over.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from django.conf import settings
 
 from notifications import services
 from notifications.notifiers.webhook import Webhooks
 from notifications.services import Parcel
+
+logger = logging.getLogger(__name__)
 
 
 class Database(Protocol):
@@ -26,25 +31,45 @@ class Database(Protocol):
 
 
 class Courier:
-    """Gathers, takes up, sends, settles."""
+    """Gathers, takes up, sends, settles; looks again while receivers are waited for."""
 
     def __init__(self, *, database: Database, webhooks: Webhooks | None = None) -> None:
         self._database = database
         self._webhooks = webhooks
+        self._under_way: dict[asyncio.Task[None], UUID] = {}
 
     async def look(self, *, now: datetime) -> int:
-        """Gather what was published, send what is due, and return how many attempts were made."""
+        """Gather what was published, begin to send what is due, and return how many were begun."""
         await self._database.run(services.gather, now=now)
         parcels = await self._database.run(
-            services.claim, limit=settings.DELIVERY_CONCURRENCY, now=now
+            services.claim,
+            limit=settings.DELIVERY_CONCURRENCY - len(self._under_way),
+            busy=Counter(self._under_way.values()),
+            now=now,
         )
-        await asyncio.gather(*(self._deliver(parcel) for parcel in parcels))
+        for parcel in parcels:
+            task = asyncio.create_task(self._deliver(parcel))
+            self._under_way[task] = parcel.delivery.endpoint_id
+            task.add_done_callback(self._end)
         return len(parcels)
 
+    async def finish(self) -> None:
+        """Wait until what is under way has come to its end."""
+        while self._under_way:
+            await asyncio.wait(list(self._under_way))
+
     async def close(self) -> None:
-        """Close what is open."""
+        """Leave what is under way, which is sent again when its lease is over, and close."""
+        for task in list(self._under_way):
+            task.cancel()
+        await self.finish()
         if self._webhooks is not None:
             await self._webhooks.close()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("a delivery was not settled, and is made again: %s", error)
 
     async def _deliver(self, parcel: Parcel) -> None:
         row = parcel.delivery

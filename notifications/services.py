@@ -221,10 +221,12 @@ def _packed(body: Mapping[str, Any]) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def claim(*, limit: int, now: datetime) -> list[Parcel]:
+def claim(*, limit: int, now: datetime, busy: Mapping[UUID, int] | None = None) -> list[Parcel]:
     """Take up deliveries that are due, each as one attempt that nobody else makes meanwhile.
 
-    What a program that died had taken up is due again when its lease is over.
+    No endpoint has more than ``DELIVERY_PER_ENDPOINT`` under way, ``busy`` ones included, so that
+    one that does not answer keeps nobody else waiting. What a program that died had taken up is
+    due again when its lease is over.
     """
     is_free = Q(lease_until=None) | Q(lease_until__lt=now)
     due = Delivery.objects.filter(
@@ -233,14 +235,17 @@ def claim(*, limit: int, now: datetime) -> list[Parcel]:
         status=DeliveryStatus.PENDING,
         next_at__lte=now,
     )
-    if not due.exists():  # nothing to lock
+    waiting = list(due.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
+    if not waiting:  # nothing to lock
         return []
+    held = due.select_for_update(skip_locked=True, of=("self",)).order_by("next_at")
     lease = now + timedelta(seconds=settings.DELIVERY_TIMEOUT_S + LEASE_SPARE_S)
+    ids: list[UUID] = []
     with transaction.atomic():
-        rows = list(
-            due.select_for_update(skip_locked=True, of=("self",)).order_by("next_at")[:limit]
-        )
-        ids = [row.id for row in rows]
+        for endpoint_id in waiting:
+            own = settings.DELIVERY_PER_ENDPOINT - (busy or {}).get(endpoint_id, 0)
+            room = max(0, min(own, limit - len(ids)))
+            ids += [row.id for row in held.filter(endpoint_id=endpoint_id)[:room]]
         Delivery.objects.filter(id__in=ids).update(lease_until=lease, attempts=F("attempts") + 1)
     taken = Delivery.objects.select_related("endpoint").filter(id__in=ids).order_by("next_at")
     return [_parcel(row, now=now) for row in taken]

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
 from notifications.courier import Courier
-from notifications.models import DeliveryAttempt
+from notifications.models import Delivery, DeliveryAttempt
 from notifications.notifiers.base import Answer
 from notifications.notifiers.webhook import ANSWER_MAX_BYTES, Webhooks
 from notifications.services import gather
@@ -58,6 +58,7 @@ def test_a_published_decision_reaches_its_receiver_signed() -> None:
     async def work() -> int:
         courier = Courier(database=Inline(), webhooks=webhooks(take))
         made = await courier.look(now=NOON)
+        await courier.finish()
         await courier.close()
         return made
 
@@ -74,6 +75,34 @@ def test_a_published_decision_reaches_its_receiver_signed() -> None:
         body=request.content.decode(),
     )
     assert gather(now=NOON) == 0
+
+
+@pytest.mark.django_db
+def test_a_receiver_that_hangs_keeps_nobody_waiting_and_is_left_at_the_end() -> None:
+    endpoint(name="a", url="https://slow.example/")
+    endpoint(name="b")
+    published()
+    heard = asyncio.Event()
+
+    async def take(request: httpx2.Request) -> httpx2.Response:
+        if request.url.host == "slow.example":
+            await asyncio.sleep(60)
+        heard.set()
+        return httpx2.Response(200)
+
+    async def work() -> None:
+        allowed = {"bot.example", "slow.example"}
+        client = webhooks(take, allowed=allowed, timeout_s=30.0)
+        courier = Courier(database=Inline(), webhooks=client)
+        await courier.look(now=NOON)
+        async with asyncio.timeout(5):
+            await heard.wait()
+            await courier.close()
+
+    async_to_sync(work)()
+
+    assert DeliveryAttempt.objects.filter(delivery__endpoint__name="a").count() == 0
+    assert Delivery.objects.get(endpoint__name="a").status == "PENDING"
 
 
 def test_an_address_of_our_own_network_is_not_reached() -> None:

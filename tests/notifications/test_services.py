@@ -158,6 +158,24 @@ def test_what_a_dead_program_had_taken_up_is_sent_again_under_the_same_id() -> N
     assert again.message_id == first.message_id
 
 
+def test_no_endpoint_takes_more_than_its_share(settings: Settings) -> None:
+    settings.DELIVERY_PER_ENDPOINT = 2
+    slow = endpoint(name="slow")
+    for _ in range(5):
+        published()
+    services.gather(now=NOON)
+    endpoint(name="other")
+    published()
+    services.gather(now=NOON)
+
+    first = services.claim(limit=50, now=NOON)
+    then = services.claim(limit=50, now=NOON, busy={slow.id: 2})
+
+    assert [each.delivery.endpoint.name for each in first].count("slow") == 2
+    assert len(first) == 3
+    assert then == []
+
+
 def test_an_endpoint_that_takes_nothing_goes_off_and_says_why(settings: Settings) -> None:
     settings.DELIVERY_RETRY_S, settings.DELIVERY_OFF_AFTER = (), 2
     mine = endpoint()

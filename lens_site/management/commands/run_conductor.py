@@ -182,10 +182,9 @@ class Conductor:
         await self._wait_s(settings.TRACK_EVERY_MS / 1000)
 
     async def _deliver(self) -> None:
-        """Send decisions to endpoints, as long as there is a full load of them."""
+        """Send decisions to endpoints, as long as some are due."""
         while not self._stopping.is_set():
-            sent = await self._courier.look(now=datetime.now(UTC))
-            if sent < settings.DELIVERY_CONCURRENCY:
+            if not await self._courier.look(now=datetime.now(UTC)):
                 return
 
     async def _deliver_pause(self) -> None:
