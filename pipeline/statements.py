@@ -6,7 +6,7 @@ Composing them anew each time took longer than the database took to run them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
@@ -55,6 +55,9 @@ INSERT: Mapping[str, str] = {
 PLAIN = (models.CharField, models.TextField, models.IntegerField, models.BooleanField)
 """Columns whose values a database takes as they are."""
 
+Query = tuple[str, Sequence[Any]]
+"""A statement and its values."""
+
 _held = threading.local()
 
 
@@ -93,20 +96,25 @@ def insert(
             _run(statement, [_records(alike, columns)])
 
 
-def insert_missing(rows: Iterable[models.Model], *, tell: str) -> set[Any]:
-    """Store new rows that no row of the table conflicts with; return that column of those."""
-    stored = set()
-    for left_out, alike in _alike(list(rows), None):
-        model: type[models.Model] = type(alike[0])
-        statement, columns = _insert_into(model, left_out, True)
-        told = _column(model, tell)
-        statement += f" RETURNING {connection.ops.quote_name(_name_of(told))}"
-        if connection.vendor == "postgresql":
-            found = read(statement, [_records(alike, columns)])
-        else:
-            found = [each for row in alike for each in read(statement, _values(row, columns))]
-        stored |= {told.to_python(value) for (value,) in found}
-    return stored
+def insert_missing(
+    rows: Sequence[models.Model], *, tell: str, then: Query
+) -> tuple[set[Any], list[tuple[Any, ...]]]:
+    """Store new rows that no row of the table conflicts with; return that column of those.
+
+    The rows, at least one, leave the same columns to the database. ``then`` is asked when they are
+    stored, in the same message where that can be done, and sees what others have committed by
+    then. Its rows are returned beside.
+    """
+    model: type[models.Model] = type(rows[0])
+    statement, columns = _insert_into(model, _left_out(rows[0], model), True)
+    told = _column(model, tell)
+    statement += f" RETURNING {connection.ops.quote_name(_name_of(told))}"
+    if connection.vendor == "postgresql":
+        asked = [(statement, [_records(rows, columns)])]
+    else:
+        asked = [(statement, _values(row, columns)) for row in rows]
+    *stored, answer = _read_all([*asked, then])
+    return {told.to_python(value) for each in stored for (value,) in each}, answer
 
 
 def _alike(
@@ -116,12 +124,12 @@ def _alike(
     if not rows:
         return []
     model: type[models.Model] = into or type(rows[0])
-    optional = _optional(model)
+    heaps = groupby(rows, key=lambda row: _left_out(row, model))
+    return [(left_out, list(heap)) for left_out, heap in heaps]
 
-    def left_out(row: Any) -> tuple[str, ...]:
-        return tuple(name for name in optional if _is_left(getattr(row, name, None)))
 
-    return [(left, list(heap)) for left, heap in groupby(rows, key=left_out)]
+def _left_out(row: Any, model: type[models.Model]) -> tuple[str, ...]:
+    return tuple(name for name in _optional(model) if _is_left(getattr(row, name, None)))
 
 
 def _is_left(value: Any) -> bool:
@@ -245,6 +253,19 @@ def _name_of(column: models.Field[Any, Any]) -> str:
 def _run(statement: str, values: Sequence[Any]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
+
+
+def _read_all(queries: Sequence[Query]) -> list[list[tuple[Any, ...]]]:
+    """Return the rows of each query, asked in one message where that can be done."""
+    if connection.vendor != "postgresql":
+        return [read(statement, values) for statement, values in queries]
+    with connection.cursor() as cursor:
+        values = [value for _, each in queries for value in each]
+        cursor.execute(";".join(statement for statement, _ in queries), values)
+        answers = [list(cursor.fetchall())]
+        while cursor.nextset():
+            answers.append(list(cursor.fetchall()))
+        return answers
 
 
 def read(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -148,8 +148,9 @@ def _store_keyed(rows: Sequence[Signal]) -> dict[UUID, Signal]:
     if not rows:
         return {}
     in_order: list[Signal] = sorted(rows, key=_mark)  # so that nobody waits in a circle
-    stored = statements.insert_missing(in_order, tell="event_id")
-    holders = _holders_lately_purged(rows)
+    asked = ANY_SPENT.format(marks=_places(rows)), _marks(rows)
+    stored, spent = statements.insert_missing(in_order, tell="event_id", then=asked)
+    holders = _holders_lately_purged(rows) if spent else {}
     returned = [row.event_id for row in rows if _mark(row) in holders and row.event_id in stored]
     if returned:
         Signal.objects.filter(event_id__in=returned).delete()
@@ -161,8 +162,6 @@ def _store_keyed(rows: Sequence[Signal]) -> dict[UUID, Signal]:
 
 
 def _holders_lately_purged(rows: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
-    if not statements.read(ANY_SPENT.format(marks=_places(rows)), _marks(rows)):
-        return {}
     spent = SpentKey.objects.filter(
         owner__in={row.owner for row in rows},
         idempotency_key__in={row.idempotency_key for row in rows},

@@ -81,11 +81,13 @@ def test_rows_that_conflict_are_left_out_and_the_stored_ones_told() -> None:
     first, again = a_signal(idempotency_key="k"), a_signal(idempotency_key="k")
     other = a_signal(idempotency_key="l")
 
-    told = statements.insert_missing([first], tell="event_id")
-    told_later = statements.insert_missing([again, other], tell="event_id")
+    how_many = ("SELECT COUNT(*), %s FROM signals_signal", ["rows"])
 
-    assert told == {first.event_id}
-    assert told_later == {other.event_id}
+    told = statements.insert_missing([first], tell="event_id", then=how_many)
+    told_later = statements.insert_missing([again, other], tell="event_id", then=how_many)
+
+    assert told == ({first.event_id}, [(1, "rows")])
+    assert told_later == ({other.event_id}, [(2, "rows")])
     assert Signal.objects.count() == 2
 
 
