@@ -16,6 +16,8 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import connections
+from django.test import TransactionTestCase
+from pytest_django.plugin import DjangoDbBlocker
 from rest_framework.test import APIClient
 
 from access import services as access
@@ -23,6 +25,7 @@ from access.types import KeyDraft, Scope
 from lens_site.pages import tiles
 from outcomes import queries as outcomes
 from pipeline import queue
+from tests import emptying
 from tests.fake_vendors import Vendors, running
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
@@ -70,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
         name = folder / f"{os.getpid()}.sqlite3"
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(name)
     settings.AUDIT_DIR = Path(tempfile.mkdtemp(prefix="lens-audit-"))
+    TransactionTestCase._fixture_teardown = emptying.empty  # type: ignore[attr-defined]
     _shut_the_network()
 
 
@@ -129,8 +133,10 @@ def _unsealed(transactional_db: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """Close what asynchronous tests opened in asgiref's thread, before the database goes."""
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Note what migrations left, and close at the end what asgiref's thread has opened."""
+    with django_db_blocker.unblock():
+        emptying.keep_what_is_there()
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
