@@ -35,6 +35,25 @@ class History:
     held_min: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What of a history an advice has to be held against."""
+
+    entries: bool = False
+    position: bool = False
+
+    @classmethod
+    def of(cls, action: Action, constraints: Mapping[str, Any]) -> Needs:
+        """Return what the policy's rules of time and direction look at."""
+        if action is Action.FOLLOW_ENTER:
+            return cls(
+                entries=constraints.get("max_trades_per_hour") is not None,
+                position=bool(constraints.get("one_direction_only")),
+            )
+        is_exit = action is Action.FOLLOW_EXIT
+        return cls(position=is_exit and constraints.get("min_hold_minutes") is not None)
+
+
 def clamp(
     advice: Advice,
     *,

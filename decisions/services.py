@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -14,7 +14,7 @@ from django.db.models import Max
 
 from decisions import deliberation, jury, ledger, push, queries
 from decisions import worth as worths
-from decisions.clamp import Advice, History, clamp
+from decisions.clamp import Advice, History, Needs, clamp
 from decisions.deliberation import Judge, Story
 from decisions.jury import Vote
 from decisions.models import ConfidenceMap, Decision, PublicationHead, VoiceWeights
@@ -40,8 +40,9 @@ from pipeline import anchors, queue, tracing
 from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.parsing import decimal_text
+from pipeline.prepared import Prepared
 from pipeline.queries import is_paused, requests_of
-from pipeline.statements import update_each
+from pipeline.statements import insert, update_each
 from pipeline.types import Batch, Claim, GiveUp, SwitchName
 from signals import queries as signals_queries
 from signals import services as signals
@@ -50,6 +51,9 @@ from signals.types import Direction, Origin, SignalStatus
 
 STAGE = "jury"
 MADE = "decision.made"
+HEAD: Prepared[PublicationHead] = Prepared(
+    lambda _: PublicationHead.objects.select_for_update().filter(id=1)
+)
 
 
 def summon_jury(*, signal: Signal, now: datetime) -> None:
@@ -97,7 +101,7 @@ def decide(*, judged: Sequence[Judged], now: datetime) -> None:
 
 def _make(made: Sequence[tuple[Decision, Enrichment]], *, now: datetime) -> None:
     """Store decisions without a number, and say that they were made."""
-    Decision.objects.bulk_create([decision for decision, _ in made])
+    insert([decision for decision, _ in made])
     for decision, enrichment in made:
         pipeline.announce(
             MADE, decision=decision, signal=decision.signal, enrichment=enrichment, now=now
@@ -200,12 +204,10 @@ def _margin() -> float | None:
 def _within_policy(
     signal: Signal, advice: Advice, *, model: str, enrichment: Enrichment, now: datetime
 ) -> tuple[Advice, list[Adjustment]]:
-    following = advice.action in (Action.FOLLOW_ENTER, Action.FOLLOW_EXIT)
-    history = (
-        deliberation.get_history(model=model, symbol=signal.symbol, now=now)
-        if following and signal.origin == Origin.LIVE
-        else History()
-    )
+    history = History()
+    if signal.origin == Origin.LIVE:
+        needs = Needs.of(advice.action, enrichment.constraints)
+        history = deliberation.get_history(model=model, symbol=signal.symbol, needs=needs, now=now)
     return clamp(
         advice,
         constraints=enrichment.constraints,
@@ -511,7 +513,7 @@ def _publish(*, now: datetime, limit: int) -> int | None:
     _enter_in_ledger([each for each in waiting if each.published_at], now=now)
     anchors.reserve(upto=counter.head, at=now)
     if counter.head > before:
-        counter.save(update_fields=["head"])
+        update_each([counter], fields=("head",))
     _finish_publications(now=now, limit=limit)
     if len(waiting) == limit:
         queue.ring_after_commit(pipeline.PUBLISH)
@@ -520,8 +522,9 @@ def _publish(*, now: datetime, limit: int) -> int | None:
 
 def _head() -> PublicationHead:
     """Return the head's row, held; the first publication makes it."""
-    held = PublicationHead.objects.select_for_update()
-    return held.filter(id=1).first() or held.get_or_create(id=1)[0]
+    for head in HEAD.rows():
+        return cast(PublicationHead, head)
+    return PublicationHead.objects.select_for_update().get_or_create(id=1)[0]
 
 
 def _number(decision: Decision, counter: PublicationHead, *, now: datetime) -> None:

@@ -48,6 +48,7 @@ from markets.services import (
 from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.services import Opening
+from pipeline.statements import insert
 from pipeline.types import Claim, GiveUp
 from signals import services as signals
 from signals.models import Signal
@@ -358,7 +359,7 @@ def record_enrichment(*, claim: Claim, work: Work, facts: Facts, now: datetime) 
 
 
 def _freeze(facts: Facts, *, event_id: UUID, run: int, now: datetime) -> Enrichment:
-    return Enrichment.objects.create(
+    row = Enrichment(
         event_id=event_id,
         run=run,
         profile=facts.profile,
@@ -379,6 +380,8 @@ def _freeze(facts: Facts, *, event_id: UUID, run: int, now: datetime) -> Enrichm
         provider_weight=facts.provider_weight,
         created_at=now,
     )
+    insert([row])
+    return row
 
 
 def fail_enrichment(*, run: StageRun, give_up: GiveUp, now: datetime) -> None:

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from evaluation.models import ModelState
 from evaluation.types import ALL_MODELS, FAULTS, AttemptStatus
+from pipeline.prepared import Prepared
 from pipeline.services import record_act
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ PROBE_PATIENCE = timedelta(seconds=30)
 """How long nobody else tries a model that somebody is trying; a worker may die over it."""
 
 WHY_MAX_CHARS = 200
+STATES: Prepared[ModelState] = Prepared(
+    lambda given: ModelState.objects.filter(name__in=given.each(ModelState, "name", name="names"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +57,7 @@ class Turnstile:
     """Lets evaluations through, model by model, as the rows stood when it was opened."""
 
     def __init__(self, *, models: Collection[str], now: datetime) -> None:
-        rows = ModelState.objects.filter(name__in={ALL_MODELS, *models})
-        self._states = {row.name: row for row in rows}
+        self._states = {row.name: row for row in STATES.rows(names={ALL_MODELS, *models})}
         self._now = now
 
     def refusal(self, model: str) -> Refusal | None:
@@ -118,7 +121,7 @@ def note(observed: Sequence[Health]) -> None:
         if health.status is AttemptStatus.OK or health.status in FAULTS:
             by_name.setdefault(health.model, []).append(health)
             by_name.setdefault(ALL_MODELS, []).append(health)
-    known = {row.name: row for row in ModelState.objects.filter(name__in=by_name)}
+    known = {row.name: row for row in STATES.rows(names=list(by_name))}
     missing = [ModelState(name=name) for name in sorted(set(by_name) - set(known))]
     if missing:
         ModelState.objects.bulk_create(missing, ignore_conflicts=True)

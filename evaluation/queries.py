@@ -22,6 +22,7 @@ from django.db.models import (
     QuerySet,
     Subquery,
     Sum,
+    prefetch_related_objects,
 )
 from django.db.models.fields.json import KT
 
@@ -40,6 +41,7 @@ from evaluation.models import (
 from evaluation.types import ALL_MODELS, Case, EvaluationStatus, Opinion
 from evaluation.variations import PLAIN, varied
 from pipeline.models import AuditEvent, DeadLetter, StageRun
+from pipeline.prepared import Prepared
 from pipeline.types import Batch, ExpectedCost, LetterStatus
 from signals.models import Signal
 from signals.types import Direction, Origin, SignalStatus
@@ -47,6 +49,22 @@ from signals.types import Direction, Origin, SignalStatus
 FIRST_PROMPT = "judge"
 STAGE = "evaluate"
 COSTS_LOOKED_AT = 100
+
+ACTIVE_PROMPT: Prepared[PromptVersion] = Prepared(
+    lambda given: PromptVersion.objects.filter(
+        name=given(PromptVersion, "name"), status=PromptVersion.Status.ACTIVE
+    )
+)
+CARDS: Prepared[ModelCard] = Prepared(
+    lambda given: ModelCard.objects.filter(
+        model_id__in=given.each(ModelCard, "model_id", name="models")
+    )
+)
+RATES: Prepared[SourceRating] = Prepared(
+    lambda given: SourceRating.objects.filter(
+        source__in=given.each(SourceRating, "source", name="sources")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +286,7 @@ def prompt_name_of(*, model: str) -> str:
 
 def get_active_prompt(*, name: str) -> PromptVersion | None:
     """Return the version of a prompt that live signals are judged with."""
-    return PromptVersion.objects.filter(name=name, status=PromptVersion.Status.ACTIVE).first()
+    return next(iter(ACTIVE_PROMPT.rows(name=name)), None)
 
 
 def get_prompt(*, name: str, version: int) -> PromptVersion | None:
@@ -303,8 +321,9 @@ def latest_case(*, event_id: UUID | None = None) -> Case | None:
 
 def list_cards(*, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], ModelCard]:
     """Return the cards of vendors' models with their prices, by provider and model id."""
-    rows = ModelCard.objects.filter(model_id__in={model_id for _, model_id in wanted})
-    return {(row.provider, row.model_id): row for row in rows.prefetch_related("prices")}
+    rows = CARDS.rows(models={model_id for _, model_id in wanted})
+    prefetch_related_objects(rows, "prices")
+    return {(row.provider, row.model_id): row for row in rows}
 
 
 def list_model_states() -> list[ModelState]:
@@ -407,7 +426,7 @@ def _mean_cost(*, model: str) -> Decimal | None:
 
 def list_source_rates(*, sources: Collection[str]) -> dict[tuple[str, str], SourceRating]:
     """Return how often sources' signals won of late, by source and kind of signal."""
-    rows = SourceRating.objects.filter(source__in=sources)
+    rows = RATES.rows(sources=sources)
     return {(row.source, row.event_type): row for row in rows}
 
 

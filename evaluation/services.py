@@ -47,7 +47,7 @@ from pipeline import services as pipeline
 from pipeline.models import DeadLetter, StageRun
 from pipeline.plugins import build_plugins
 from pipeline.stage import Finished
-from pipeline.statements import update_each
+from pipeline.statements import insert, update_each
 from pipeline.types import Claim, GiveUp
 from signals import services as signals
 from signals.models import Signal
@@ -109,7 +109,7 @@ def request_evaluations(*, signal: Signal, enrichment: Enrichment, now: datetime
         Evaluation(signal=signal, run=signal.run, model=name, created_at=now)
         for name in settings.AI_MODELS
     ]
-    Evaluation.objects.bulk_create(rows)
+    insert(rows)
     case = as_stored(case_of(signal, enrichment))
     pipeline.open_runs(
         _opening(
@@ -247,7 +247,7 @@ def _record(answers: Sequence[_Answer], *, now: datetime) -> None:
     """Write answers down and let decisions follow; none does from a case judged again."""
     for answer in answers:
         _conclude(answer, now=now)
-    Attempt.objects.bulk_create([call for answer in answers for call in answer.calls])
+    insert([call for answer in answers for call in answer.calls])
     update_each([answer.evaluation for answer in answers], fields=CLOSING)
     judged = [
         Judged(

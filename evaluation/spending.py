@@ -17,6 +17,7 @@ from django.db.models import F
 
 from evaluation.models import Evaluation, Price, Spend
 from evaluation.types import ALL_MODELS, Attempt, AttemptStatus
+from pipeline.prepared import Prepared, PreparedUpdate
 from pipeline.statements import run_each, stored, update_each
 
 EXACT = Decimal("0.0000000001")
@@ -42,6 +43,28 @@ UPDATE evaluation_spend
 SET reserved_usd = reserved_usd + %s, spent_usd = spent_usd + %s, calls = calls + %s
 WHERE day = %s AND model = %s
 """
+
+ACCOUNTS: Prepared[Spend] = Prepared(
+    lambda given: Spend.objects.filter(
+        day=given(Spend, "day"), model__in=given.each(Spend, "model", name="models")
+    ).values_list("model", flat=True)
+)
+RESERVING: Prepared[Evaluation] = Prepared(
+    lambda given: (
+        Evaluation.objects.filter(
+            id__in=given.each(Evaluation, "id", name="ids"), reserved_usd__isnull=False
+        )
+        .select_for_update()
+        .order_by("id")
+        .values_list("id", flat=True)
+    )
+)
+TAKE_OFF = PreparedUpdate(
+    lambda given: (
+        Evaluation.objects.filter(id__in=given.each(Evaluation, "id", name="ids")),
+        {"reserved_usd": None, "reserved_on": None},
+    )
+)
 
 Prices = Sequence[Price]
 
@@ -150,8 +173,7 @@ def reserve(
 
 def _open_accounts(day: date, models: Collection[str]) -> None:
     names = {ALL_MODELS, *models}
-    there = Spend.objects.filter(day=day, model__in=names).values_list("model", flat=True)
-    missing = sorted(names - set(there))
+    missing = sorted(names - set(ACCOUNTS.rows(day=day, models=names)))
     if missing:
         rows = [Spend(day=day, model=name) for name in missing]
         Spend.objects.bulk_create(rows, ignore_conflicts=True)
@@ -261,9 +283,8 @@ def _taken_off(evaluations: Sequence[Evaluation]) -> dict[UUID, tuple[Decimal, d
     }
     if not reserving:
         return {}
-    rows = Evaluation.objects.filter(id__in=reserving, reserved_usd__isnull=False)
-    held = list(rows.select_for_update().order_by("id").values_list("id", flat=True))
-    Evaluation.objects.filter(id__in=held).update(reserved_usd=None, reserved_on=None)
+    held = RESERVING.rows(ids=list(reserving))
+    TAKE_OFF.run(ids=held)
     return {each: reserving[each] for each in held}
 
 

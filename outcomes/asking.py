@@ -22,6 +22,7 @@ from markets.services import BadRecording, recording_span
 from outcomes.models import Outcome, Question
 from outcomes.types import SIGNAL, EntryRule, LevelBasis
 from pipeline import services as pipeline
+from pipeline.statements import insert
 from signals import queries as signals
 from signals.models import Signal
 from signals.types import Direction, Origin
@@ -193,8 +194,8 @@ def _ask(row: Question) -> None:
 
 def _store(rows: Sequence[Question]) -> None:
     """Write questions with their open outcomes; one that is there already stays as it is."""
-    Question.objects.bulk_create(rows, ignore_conflicts=True)
-    Outcome.objects.bulk_create([_open(row) for row in rows], ignore_conflicts=True)
+    insert(rows, ignore_conflicts=True)
+    insert([_open(row) for row in rows], ignore_conflicts=True)
     again = [row.event_id for row in rows if row.run > 1 and row.model == SIGNAL]
     if again:
         latest = {row.event_id: row.run for row in rows}

@@ -37,11 +37,25 @@ from pipeline.models import (
     StageRun,
     Switch,
 )
+from pipeline.prepared import Prepared
 from pipeline.types import Batch, LetterStatus, PurgeStatus, RunStatus, SwitchName
 
 GROUPS_MAX = 200
 CLOCKS_APART = timedelta(minutes=1)
 """How far the clocks of two programs may be apart: rows of one moment lie so near one another."""
+
+PAUSED: Prepared[Switch] = Prepared(
+    lambda _: Switch.objects.filter(is_paused=True).order_by("name")
+)
+NEXT_DUE: Prepared[StageRun] = Prepared(
+    lambda given: (
+        StageRun.objects.filter(
+            stage__in=given.each(StageRun, "stage", name="stages"), status=RunStatus.PENDING
+        )
+        .order_by("next_at")
+        .values_list("next_at", Now())[:1]
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +133,8 @@ def has_overdue(*, by: timedelta) -> bool:
 
 def seconds_until_due(*, stages: Collection[str]) -> float | None:
     """Return how long until the next waiting work falls due; None when nothing waits."""
-    row = (
-        StageRun.objects.filter(stage__in=stages, status=RunStatus.PENDING)
-        .order_by("next_at")
-        .values_list("next_at", Now())
-        .first()
-    )
-    return None if row is None else float((row[0] - row[1]).total_seconds())
+    found = NEXT_DUE.rows(stages=stages)
+    return None if not found else float((found[0][0] - found[0][1]).total_seconds())
 
 
 def list_exhausted(*, limit: int) -> list[StageRun]:
@@ -222,12 +231,12 @@ def list_switches() -> list[Switch]:
 
 def list_paused() -> list[Switch]:
     """Return the switches that halt something now: what a banner on every page tells of."""
-    return list(Switch.objects.raw("SELECT * FROM pipeline_switch WHERE is_paused ORDER BY name"))
+    return PAUSED.rows()
 
 
 def is_paused(name: str) -> bool:
     """Say whether operators have halted ``name``."""
-    return Switch.objects.filter(name=name, is_paused=True).exists()
+    return any(switch.name == name for switch in PAUSED.rows())
 
 
 def rows_to_purge(*, batch: Batch) -> list[QuerySet[Any]]:

@@ -26,6 +26,7 @@ from pipeline.chain import Ranges
 from pipeline.logs import without_secrets
 from pipeline.metrics import count_rare
 from pipeline.models import UNFINISHED, AuditEvent, DeadLetter, Heartbeat, StageRun, Switch
+from pipeline.prepared import Given, PreparedUpdate
 from pipeline.retry import backoff
 from pipeline.tracing import current_request_id, request_id_of
 from pipeline.types import (
@@ -54,6 +55,40 @@ HOUSE = "lens"
 WORK = "work"
 PUBLISH = "publish"
 RETRY_AT_ONCE = 500
+
+
+def _skipping(given: Given) -> tuple[QuerySet[StageRun], dict[str, Any]]:
+    traces = given.each(StageRun, "trace", name="traces")
+    rows = StageRun.objects.unfinished().filter(trace__in=traces)
+    return rows, {
+        "status": RunStatus.SKIPPED,
+        "finished_at": Now(),
+        "lease_until": None,
+        "reason": given(StageRun, "reason"),
+        "token": F("token") + 1,
+    }
+
+
+def _skipping_of(given: Given) -> tuple[QuerySet[StageRun], dict[str, Any]]:
+    rows, changes = _skipping(given)
+    return rows.filter(stage__in=given.each(StageRun, "stage", name="stages")), changes
+
+
+SKIP_RUNS = PreparedUpdate(_skipping)
+SKIP_RUNS_OF = PreparedUpdate(_skipping_of)
+RESOLVE_RETRYING = PreparedUpdate(
+    lambda given: (
+        DeadLetter.objects.filter(
+            trace__in=given.each(DeadLetter, "trace", name="traces"), status=LetterStatus.RETRYING
+        ),
+        {
+            "status": LetterStatus.RESOLVED,
+            "resolved_at": given(DeadLetter, "resolved_at"),
+            "resolved_by": HOUSE,
+            "note": given(DeadLetter, "note"),
+        },
+    )
+)
 
 
 class LeaseLost(Exception):
@@ -559,26 +594,16 @@ def _retryable(letters: QuerySet[DeadLetter]) -> list[DeadLetter]:
 
 def settle_letters(*, traces: Sequence[UUID], end: str, at: datetime) -> None:
     """Close the letters of signals whose retry came to an end, noting which."""
-    DeadLetter.objects.filter(trace__in=traces, status=LetterStatus.RETRYING).update(
-        status=LetterStatus.RESOLVED,
-        resolved_at=at,
-        resolved_by=HOUSE,
-        note=f"the retry ended as {end}",
-    )
+    note = f"the retry ended as {end}"
+    RESOLVE_RETRYING.run(traces=traces, resolved_at=at, note=note)
 
 
 def skip_runs(*, traces: Sequence[UUID], reason: str, stages: Sequence[str] | None = None) -> None:
     """Close the unfinished work of signals; whoever still holds some writes nothing more."""
-    rows = StageRun.objects.unfinished().filter(trace__in=traces)
-    if stages is not None:
-        rows = rows.filter(stage__in=stages)
-    rows.update(
-        status=RunStatus.SKIPPED,
-        finished_at=Now(),
-        lease_until=None,
-        reason=reason,
-        token=F("token") + 1,
-    )
+    if stages is None:
+        SKIP_RUNS.run(traces=traces, reason=reason)
+    else:
+        SKIP_RUNS_OF.run(traces=traces, reason=reason, stages=stages)
 
 
 def forget_work(*, traces: Sequence[UUID]) -> None:

@@ -7,11 +7,13 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from pipeline.prepared import Prepared
 from pipeline.queue import RedisError, redis_client
 from pipeline.types import Batch, Candidate
 from signals.models import (
@@ -28,6 +30,19 @@ from signals.models import (
 from signals.types import OPEN_STATUSES, Origin, SignalStatus
 
 COMPLAINT_KEPT = timedelta(minutes=10)
+
+HELD: Prepared[Signal] = Prepared(
+    lambda given: (
+        Signal.objects.select_for_update()
+        .filter(id__in=given.each(Signal, "id", name="ids"))
+        .order_by("id")
+    )
+)
+WAITING: Prepared[Signal] = Prepared(
+    lambda given: Signal.objects.filter(
+        event_id__in=given.each(Signal, "event_id", name="events"), status=given(Signal, "status")
+    )
+)
 
 
 def get_signal(*, event_id: UUID) -> Signal | None:
@@ -55,19 +70,23 @@ def find_by_beginning(*, digits: str, limit: int) -> list[Signal]:
 
 def list_waiting(*, event_ids: Sequence[UUID], status: SignalStatus) -> list[Signal]:
     """Return those of the signals that stand at ``status``."""
-    return list(Signal.objects.filter(event_id__in=event_ids, status=status))
+    return WAITING.rows(events=event_ids, status=status)
 
 
 def hold(*, ids: Collection[int]) -> dict[int, Signal]:
     """Return signals by row id, held until the commit; taken in one order, so nobody waits long."""
-    rows = Signal.objects.select_for_update().filter(id__in=ids).order_by("id")
-    return {row.id: row for row in rows}
+    return {row.id: row for row in HELD.rows(ids=ids)}
 
 
 def hold_evaluated(*, limit: int) -> list[Signal]:
     """Return fully judged signals, oldest first, held until the commit."""
+    return _evaluated(limit).rows()
+
+
+@cache
+def _evaluated(limit: int) -> Prepared[Signal]:
     rows = Signal.objects.select_for_update().filter(status=SignalStatus.EVALUATED)
-    return list(rows.only("id", "event_id", "run").order_by("id")[:limit])
+    return Prepared(lambda _: rows.only("id", "event_id", "run").order_by("id")[:limit])
 
 
 def list_expired(*, now: datetime, limit: int) -> list[Signal]:

@@ -14,13 +14,14 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from pipeline import services as pipeline
 from pipeline import statements, tracing
 from pipeline.logs import masked
 from pipeline.models import DeadLetter
 from pipeline.parsing import time_text
+from pipeline.prepared import Given, PreparedUpdate
 from pipeline.queries import is_paused, list_dead_letters
 from pipeline.queue import RedisError, redis_client
 from pipeline.types import (
@@ -72,6 +73,37 @@ SELECT 1 FROM signals_spentkey WHERE (owner, idempotency_key) IN (VALUES {marks}
 """
 Answers = list[Receipt | IdempotencyConflict]
 END_STATUSES = frozenset(SignalStatus) - frozenset(OPEN_STATUSES)
+
+EVALUATED = PreparedUpdate(
+    lambda given: (
+        Signal.objects.filter(
+            event_id__in=given.each(Signal, "event_id", name="events"),
+            status=SignalStatus.ENRICHED,
+        ),
+        {"status": SignalStatus.EVALUATED},
+    )
+)
+PUBLISHED = PreparedUpdate(
+    lambda given: (
+        Signal.objects.filter(id__in=given.each(Signal, "id", name="ids")),
+        {"status": SignalStatus.PUBLISHED, "terminal_at": given(Signal, "terminal_at")},
+    )
+)
+
+
+def _moved(*columns: str) -> PreparedUpdate:
+    """Prepare setting these columns of a signal that stands where it may be moved from."""
+
+    def compose(given: Given) -> tuple[QuerySet[Signal], dict[str, Any]]:
+        allowed = given.each(Signal, "status", name="allowed")
+        rows = Signal.objects.filter(event_id=given(Signal, "event_id"), status__in=allowed)
+        return rows, {column: given(Signal, column) for column in columns}
+
+    return PreparedUpdate(compose)
+
+
+MOVED = _moved("status", "terminal_at")
+MOVED_WITH_REASON = _moved("status", "terminal_at", "reason")
 
 
 def refuse_when_overloaded(*, now: datetime) -> None:
@@ -267,10 +299,10 @@ def advance(
     allowed = [status for status, nexts in TRANSITIONS.items() if to in nexts]
     ends = to in END_STATUSES
     values: dict[str, Any] = {"status": to, "terminal_at": now if ends else None}
+    move = MOVED
     if reason is not None:
-        values["reason"] = reason
-    rows = Signal.objects.filter(event_id=event_id, status__in=frm or allowed)
-    if not rows.update(**values):
+        move, values["reason"] = MOVED_WITH_REASON, reason
+    if not move.run(event_id=event_id, allowed=list(frm or allowed), **values):
         return False
     if ends and to != SignalStatus.DEAD:
         pipeline.settle_letters(traces=[event_id], end=str(to), at=now)
@@ -290,18 +322,14 @@ def rerun(*, letter: DeadLetter, now: datetime) -> None:
 
 def mark_evaluated(*, event_ids: Sequence[UUID]) -> None:
     """Note of signals that every model has answered and at least one has judged."""
-    rows = Signal.objects.filter(event_id__in=event_ids, status=SignalStatus.ENRICHED)
-    if event_ids:
-        rows.update(status=SignalStatus.EVALUATED)
+    EVALUATED.run(events=event_ids)
 
 
 def mark_published(*, signals: Sequence[Signal], now: datetime) -> None:
     """Close judged signals, whose rows are held and whose decisions are all out."""
     if not signals:
         return
-    Signal.objects.filter(id__in=[signal.id for signal in signals]).update(
-        status=SignalStatus.PUBLISHED, terminal_at=now
-    )
+    PUBLISHED.run(ids=[signal.id for signal in signals], terminal_at=now)
     pipeline.settle_letters(
         traces=[signal.event_id for signal in signals], end=str(SignalStatus.PUBLISHED), at=now
     )

@@ -41,6 +41,7 @@ WIDER_FACES = {
         "browsing",
         "sealing",
         "statements",
+        "prepared",
         "tracing",
         "chain",
         "anchors",
