@@ -37,6 +37,11 @@ UNFINISHED: Prepared[Evaluation] = Prepared(
         .distinct()
     )
 )
+RULED: Prepared[Decision] = Prepared(
+    lambda given: Decision.objects.filter(
+        signal__id__in=given.each(Signal, "id", name="signals"), model=JURY
+    ).values_list("signal_id", "run")
+)
 DECIDED: Prepared[Decision] = Prepared(
     lambda given: Decision.objects.filter(signal__id__in=given.each(Signal, "id", name="signals"))
 )
@@ -104,6 +109,12 @@ def list_unfinished(*, signals: Sequence[Signal]) -> set[int]:
     runs = {signal.id: signal.run for signal in signals}
     found = UNFINISHED.rows(signals=list(runs))
     return {signal_id for signal_id, run in found if runs[signal_id] == run}
+
+
+def list_ruled(*, signals: Sequence[Signal]) -> set[int]:
+    """Return the row ids of those signals on which the jury has ruled, in their runs."""
+    runs = {signal.id: signal.run for signal in signals}
+    return {key for key, run in RULED.rows(signals=list(runs)) if runs[key] == run}
 
 
 def list_stories(*, signals: Sequence[Signal]) -> dict[int, Story]:

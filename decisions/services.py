@@ -116,14 +116,15 @@ def _is_awaited(signal: Signal | None, judged: Judged) -> bool:
 
 def _deliberate(benches: Sequence[tuple[Signal, Enrichment]], *, now: datetime) -> None:
     """Let the jury rule where everybody has answered, and where it has ruled before."""
-    unfinished = deliberation.list_unfinished(signals=[signal for signal, _ in benches])
-    stories = deliberation.list_stories(signals=[signal for signal, _ in benches])
-    ended = [bench for bench in benches if bench[0].id not in unfinished]
-    for signal, enrichment in benches:
-        story = stories[signal.id]
-        if signal.id not in unfinished or story.rulings:
-            _convene(signal, enrichment, story, now=now)
-    _conclude([(signal, len(stories[signal.id].members)) for signal, _ in ended], now=now)
+    rows = [signal for signal, _ in benches]
+    unfinished = deliberation.list_unfinished(signals=rows)
+    waiting = unfinished - deliberation.list_ruled(signals=rows)
+    due = [bench for bench in benches if bench[0].id not in waiting]
+    stories = deliberation.list_stories(signals=[signal for signal, _ in due])
+    for signal, enrichment in due:
+        _convene(signal, enrichment, stories[signal.id], now=now)
+    ended = [signal for signal, _ in due if signal.id not in unfinished]
+    _conclude([(signal, len(stories[signal.id].members)) for signal in ended], now=now)
 
 
 def _decision(
