@@ -137,6 +137,8 @@ def _inside(options: argparse.Namespace) -> None:
     from signals import services
     from signals.types import Direction, EventType, SignalDraft, Submission
 
+    price_usd = _price_usd()
+
     def submit(source: str, number: int) -> None:
         now = datetime.now(UTC)
         draft = SignalDraft(
@@ -144,7 +146,7 @@ def _inside(options: argparse.Namespace) -> None:
             symbol="BTC",
             symbol_given="BTC",
             direction=Direction.LONG,
-            entry_price=Decimal(65_000),
+            entry_price=price_usd,
             size=Decimal(1),
             liquidation_price=None,
             ts_utc=now,
@@ -172,6 +174,16 @@ def _inside(options: argparse.Namespace) -> None:
     if options.part == "submit":
         figures["worker_cpu_ms_per_signal"] = round(spent_ms / options.count, 1)
     sys.stdout.write(json.dumps(figures))
+
+
+def _price_usd() -> Decimal:
+    """Return the simulated market's price: a stop beyond the entry would make an answer invalid."""
+    import asyncio
+
+    from markets.providers.simulated import Simulated
+
+    quote = Simulated(name="simulated").quote(symbol="BTC", as_of=datetime.now(UTC))
+    return Decimal(round(asyncio.run(quote).mid))
 
 
 def _name_prices() -> None:
