@@ -92,8 +92,10 @@ def test_a_signal_gets_its_facts_and_goes_on(
     assert row.facts_sha256 == sha256_of(canonical(row.facts))
     assert [each["passed"] for each in row.gates] == [True] * 4
     assert verbs() == ["RECEIVED", "ENQUEUED", "ENRICHED"]
-    assert heard == [{"signal": signal, "enrichment": row, "now": row.created_at}]
-    assert heard[0]["signal"].status == "ENRICHED"
+    [told] = heard
+    assert (told["signal"], told["now"]) == (signal, row.created_at)
+    assert told["signal"].status == "ENRICHED"
+    assert told["enrichment"].payload_sha256 == row.payload_sha256
     assert StageRun.objects.get().status == "DONE"
 
 
