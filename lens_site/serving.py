@@ -1,4 +1,4 @@
-"""What a web process spares itself: work that is done elsewhere, or never needed."""
+"""What long-running processes spare themselves: work that is done elsewhere, or never needed."""
 
 from __future__ import annotations
 

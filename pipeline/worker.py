@@ -95,8 +95,11 @@ class Timekeeper:
 class Worker:
     """Claims, performs and settles the work of its stages until it is asked to stop."""
 
-    def __init__(self, *, stages: Sequence[Stage], name: str) -> None:
+    def __init__(
+        self, *, stages: Sequence[Stage], name: str, when_warm: Callable[[], None] | None = None
+    ) -> None:
         self.name = name
+        self._when_warm = when_warm
         self._stages = {stage.name: stage for stage in stages}
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._held: dict[int, Claim] = {}
@@ -164,6 +167,8 @@ class Worker:
         warm = [stage.warm for stage in self._stages.values() if stage.warm is not None]
         for work in warm:
             await asyncio.to_thread(work)
+        if self._when_warm is not None:
+            self._when_warm()
 
     async def _claim_what_fits(self) -> None:
         self._awake.clear()

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from decisions import push
+from lens_site.serving import settle_in
 from pipeline.stage import wired_stages
 from pipeline.worker import Worker, program_name
 
@@ -28,7 +29,8 @@ class Command(BaseCommand):
         asyncio.run(self._work())
 
     async def _work(self) -> None:
-        worker = Worker(stages=wired_stages(), name=program_name("worker"))
+        stages, name = wired_stages(), program_name("worker")
+        worker = Worker(stages=stages, name=name, when_warm=settle_in)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stop)
