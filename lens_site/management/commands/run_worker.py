@@ -29,8 +29,8 @@ class Command(BaseCommand):
         asyncio.run(self._work())
 
     async def _work(self) -> None:
-        stages, name = wired_stages(), program_name("worker")
-        worker = Worker(stages=stages, name=name, when_warm=settle_in)
+        stages, own_name = wired_stages(), program_name("worker")
+        worker = Worker(stages=stages, name=own_name, when_warm=settle_in)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stop)
