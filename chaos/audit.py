@@ -140,4 +140,6 @@ def compare_feeds(
         findings.note("duplicated", len(heard) - len(set(heard)), f"decisions heard twice {name}")
         is_mixed = heard != sorted(heard)
         findings.note("out of order", int(is_mixed), f"feeds out of order {name}")
-        findings.note("unexpected", len(subscriber.faults), f"complaints or gaps {name}")
+        complaints = subscriber.complaints
+        words = f"complaints or gaps {name}: {', '.join(sorted(set(complaints)))}"
+        findings.note("unexpected", len(complaints), words)

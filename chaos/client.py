@@ -183,6 +183,12 @@ class Subscriber:
     connections: int = 0
     last_seq: int = 0
 
+    @property
+    def complaints(self) -> list[str]:
+        """What was said that a client cannot make good by coming again in a moment."""
+        names = [fault.get("code") or fault["reason"] for fault in self.faults]
+        return [name for name in names if name != "SERVICE_UNAVAILABLE"]
+
     async def listen(self) -> None:
         """Listen until cancelled."""
         while True:

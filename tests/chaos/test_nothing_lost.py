@@ -201,3 +201,13 @@ async def test_what_kills_its_worker_three_times_is_put_aside_and_the_rest_goes_
     assert set(ends.values()) == {"PUBLISHED"}
     decided = [{each["model"] for each in answer["decisions"]} for answer in answers]
     assert decided == [{"steady", "jury"}, *[set(MODELS)] * 5]
+
+
+def test_a_door_that_asks_to_come_again_is_no_complaint_and_a_gap_is() -> None:
+    heard = [
+        {"type": "error", "code": "SERVICE_UNAVAILABLE"},
+        {"type": "error", "code": "FORBIDDEN"},
+        {"type": "gap", "reason": "RESTARTED"},
+    ]
+
+    assert Subscriber(address="", key="", faults=heard).complaints == ["FORBIDDEN", "RESTARTED"]
