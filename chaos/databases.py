@@ -55,15 +55,20 @@ class Database:
         return int(found[0]) if found else 0
 
     def disturb(self, *, hard: bool) -> str:
-        """Get in the way of everybody who uses it and return how."""
+        """Get in the way of everybody who uses it and return how.
+
+        Edges: "" where that cannot be, because the server still recovers from the last time.
+        """
         if not self.is_postgres:
             self._hold()
             return "database held"
-        if hard and self.is_ours:
-            self._crash()
-            return "PostgreSQL crashed"
-        self._cut()
-        return "connections cut"
+        try:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                if hard and self.is_ours:
+                    return self._crash(connection)
+                return self._cut(connection)
+        except psycopg.OperationalError:
+            return ""
 
     @property
     def _path(self) -> str:
@@ -76,19 +81,21 @@ class Database:
             time.sleep(HELD_S)
             file.execute("ROLLBACK")
 
-    def _cut(self) -> None:
-        statement = (
+    @staticmethod
+    def _cut(connection: psycopg.Connection) -> str:
+        connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement)
+        return "connections cut"
 
-    def _crash(self) -> None:
+    @staticmethod
+    def _crash(connection: psycopg.Connection) -> str:
         """Kill one of the server's processes: it throws everybody out and recovers its log."""
-        with suppress(psycopg.OperationalError), psycopg.connect(self.url) as connection:
-            os.kill(connection.info.backend_pid, signal.SIGKILL)
+        os.kill(connection.info.backend_pid, signal.SIGKILL)
+        with suppress(psycopg.OperationalError):
             connection.execute("SELECT 1")
+        return "PostgreSQL crashed"
 
 
 @contextmanager
