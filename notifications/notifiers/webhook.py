@@ -13,6 +13,7 @@ from pipeline import egress
 
 ANSWER_MAX_BYTES = 2_000
 CONNECT_TIMEOUT_S = 5.0
+IDLE_MAX = 4  # connections kept for one endpoint
 
 
 class Webhooks:
@@ -28,10 +29,13 @@ class Webhooks:
         allowed: Collection[str],
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        inner = transport or httpx2.AsyncHTTPTransport(verify=egress.tls(), trust_env=False)
+        if transport is None:
+            pinned = egress.open_transport(allowed=allowed, idle_max=IDLE_MAX)
+        else:
+            pinned = egress.Pinned(transport, allowed=allowed)
         self._timeout_s = timeout_s
         self._client = httpx2.AsyncClient(
-            transport=egress.Pinned(inner, allowed=allowed),
+            transport=pinned,
             timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
             follow_redirects=False,
             trust_env=False,
