@@ -18,6 +18,8 @@ from django.db.models.expressions import Expression
 from django.db.models.sql import Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
+from pipeline.statements import column_of
+
 SLOT = re.compile(r"(?<!%)%s")
 WORD = re.compile(r"[A-Za-z_]+")
 
@@ -52,19 +54,12 @@ class Given:
 
     def __call__(self, model: type[models.Model], field: str, *, name: str = "") -> Place:
         """Return the place of the value called like the field, or as ``name`` says."""
-        return Place(name or field, _column(model, field))
+        return Place(name or field, column_of(model, field))
 
     def each(self, model: type[models.Model], field: str, *, name: str) -> Any:
         """Return the places of several values, for a look-up with ``__in``."""
-        column = _column(model, field)
+        column = column_of(model, field)
         return [Place(name, column, index) for index in range(self._sizes[name])]
-
-
-def _column(model: type[models.Model], name: str) -> models.Field[Any, Any]:
-    column = model._meta.get_field(name)
-    if not isinstance(column, models.Field):
-        raise TypeError(f"{name} is no column of {model.__name__}")
-    return column
 
 
 class Prepared(Generic[M]):

@@ -107,7 +107,7 @@ def insert_missing(
     """
     model: type[models.Model] = type(rows[0])
     statement, columns = _insert_into(model, _left_out(rows[0], model), True)
-    told = _column(model, tell)
+    told = column_of(model, tell)
     statement += f" RETURNING {connection.ops.quote_name(_name_of(told))}"
     if connection.vendor == "postgresql":
         asked = [(statement, [_records(rows, columns)])]
@@ -224,14 +224,14 @@ def run_each(statement: str, values: Sequence[Sequence[Any]]) -> None:
 
 def stored(model: type[models.Model], field: str, value: Any) -> Any:
     """Return a value of a column as the database takes it."""
-    return _column(model, field).get_db_prep_save(value, connection)
+    return column_of(model, field).get_db_prep_save(value, connection)
 
 
 @cache
 def _update_of(
     model: type[models.Model], fields: tuple[str, ...]
 ) -> tuple[str, list[models.Field[Any, Any]]]:
-    columns = [_column(model, name) for name in fields]
+    columns = [column_of(model, name) for name in fields]
     key = model._meta.pk
     quote = connection.ops.quote_name
     values = ", ".join(f"{quote(_name_of(column))} = %s" for column in columns)
@@ -241,7 +241,11 @@ def _update_of(
 
 
 @cache
-def _column(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+def column_of(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    """Return the field of that name.
+
+    :raises TypeError: if it has no column.
+    """
     column = model._meta.get_field(name)
     if not isinstance(column, models.Field):
         raise TypeError(f"{name} is no column of {model.__name__}")
