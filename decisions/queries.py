@@ -21,6 +21,7 @@ from enrichment.models import Enrichment
 from evaluation.models import Evaluation
 from evaluation.types import Action, EvaluationStatus
 from pipeline.models import AuditEvent
+from pipeline.parsing import ids_beginning
 from pipeline.types import Batch
 from quant.types import Side
 from signals.models import Signal
@@ -98,7 +99,7 @@ def get_decision(*, decision_id: UUID) -> Decision | None:
 
 def find_by_beginning(*, digits: str, limit: int) -> list[Decision]:
     """Return decisions whose id begins with these hexadecimal digits."""
-    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    first, last = ids_beginning(digits)
     return list(Decision.objects.filter(id__gte=first, id__lte=last).only("event_id")[:limit])
 
 

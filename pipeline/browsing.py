@@ -26,6 +26,7 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from pipeline.parsing import ids_beginning
 from pipeline.queries import CLOCKS_APART, first_id
 from pipeline.services import record_act
 from pipeline.types import REASON_MAX_CHARS
@@ -321,8 +322,7 @@ def read_mark(term: str) -> Mark | None:
     match = MARK.fullmatch(term.strip().lower().replace("-", ""))
     if match is None:
         return None
-    text = match["hex"]
-    return match["tag"] or "", UUID(text.ljust(32, "0")), UUID(text.ljust(32, "f"))
+    return match["tag"] or "", *ids_beginning(match["hex"])
 
 
 def badge(word: str) -> SafeString:

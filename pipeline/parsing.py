@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -65,6 +66,11 @@ def read_cursor(cursor: str) -> int:
         text = "is out of range"
         raise InvalidRequest(text, (FieldError("cursor", "invalid", text),))
     return key
+
+
+def ids_beginning(digits: str) -> tuple[UUID, UUID]:
+    """Return the first and the last id that begin with these hexadecimal digits."""
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
 
 
 def time_text(at: datetime | None) -> str | None:

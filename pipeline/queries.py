@@ -37,6 +37,7 @@ from pipeline.models import (
     StageRun,
     Switch,
 )
+from pipeline.parsing import ids_beginning
 from pipeline.prepared import Prepared
 from pipeline.types import Batch, LetterStatus, PurgeStatus, RunStatus, SwitchName
 
@@ -155,7 +156,7 @@ def get_dead_letter(*, letter_id: UUID) -> DeadLetter | None:
 
 def find_letters_by_beginning(*, digits: str, limit: int) -> list[DeadLetter]:
     """Return dead letters whose id begins with these hexadecimal digits."""
-    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    first, last = ids_beginning(digits)
     return list(DeadLetter.objects.filter(id__gte=first, id__lte=last)[:limit])
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from pipeline.parsing import ids_beginning
 from pipeline.prepared import Prepared
 from pipeline.queue import RedisError, redis_client
 from pipeline.types import Batch, Candidate
@@ -64,7 +65,7 @@ def get_neighbours(*, signal: Signal) -> tuple[Signal | None, Signal | None]:
 
 def find_by_beginning(*, digits: str, limit: int) -> list[Signal]:
     """Return signals whose id begins with these hexadecimal digits."""
-    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    first, last = ids_beginning(digits)
     return list(Signal.objects.filter(event_id__gte=first, event_id__lte=last)[:limit])
 
 
