@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import ceil
 from pathlib import Path
 
 from django.conf import settings
@@ -21,6 +20,7 @@ from decisions.models import Decision
 from evaluation import queries as evaluation
 from evaluation.models import ModelState
 from evaluation.types import ALL_MODELS
+from lens_site.pages.ranks import at_share
 from markets import queries as markets
 from markets.types import CircuitPhase, ProviderState
 from pipeline import queries as pipeline
@@ -146,12 +146,6 @@ def examine(*, now: datetime) -> Condition:
     )
 
 
-def p95(values: Iterable[float]) -> float | None:
-    """Return the value that 95 of 100 do not exceed; None of nothing."""
-    ranked = sorted(values)
-    return ranked[ceil(0.95 * len(ranked)) - 1] if ranked else None
-
-
 def _boxes(now: datetime) -> list[Box]:
     depths = {each.stage: each for each in pipeline.list_depths()}
     runs = _ended_runs(since=now - WINDOW)
@@ -165,7 +159,7 @@ def _boxes(now: datetime) -> list[Box]:
                 key=stage,
                 waiting=depth.waiting if depth else 0,
                 oldest_s=_age_s(depth.oldest_at if depth else None, now),
-                p95_ms=p95(took),
+                p95_ms=at_share(took, 0.95),
                 target_ms=TARGETS_MS[stage],
                 per_min=len(took) / (WINDOW.total_seconds() / 60),
                 done=len(took),
@@ -201,7 +195,7 @@ def _publishing(now: datetime) -> Box:
         key="publish",
         waiting=waiting[:ROWS].count(),
         oldest_s=_age_s(oldest, now),
-        p95_ms=p95(took),
+        p95_ms=at_share(took, 0.95),
         target_ms=TARGETS_MS["publish"],
         per_min=len(took) / (WINDOW.total_seconds() / 60),
         done=len(took),
@@ -221,7 +215,7 @@ def _whole(now: datetime) -> Box:
     ]
     return Box(
         key="whole",
-        p95_ms=p95(took),
+        p95_ms=at_share(took, 0.95),
         target_ms=TARGETS_MS["whole"],
         per_min=len(recent) / (WINDOW.total_seconds() / 60),
         done=len(took),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 from evaluation.queries import Answered
 from lens_site.pages import words
 from lens_site.pages.model_history import Hours
+from lens_site.pages.ranks import at_share
 
 DOTS_A_MODEL = 60
 
@@ -24,24 +24,24 @@ class Spread:
     dots: tuple[tuple[float, float], ...]
 
     @property
-    def p50_ms(self) -> float:
+    def p50_ms(self) -> float | None:
         """How long every second answer took at most."""
-        return _ranked([ms for ms, _ in self.dots], 0.5)
+        return at_share([ms for ms, _ in self.dots], 0.5)
 
     @property
-    def p95_ms(self) -> float:
+    def p95_ms(self) -> float | None:
         """How long nearly all of them took at most."""
-        return _ranked([ms for ms, _ in self.dots], 0.95)
+        return at_share([ms for ms, _ in self.dots], 0.95)
 
     @property
-    def p50_usd(self) -> float:
+    def p50_usd(self) -> float | None:
         """What every second answer cost at most."""
-        return _ranked([usd for _, usd in self.dots], 0.5)
+        return at_share([usd for _, usd in self.dots], 0.5)
 
     @property
-    def p95_usd(self) -> float:
+    def p95_usd(self) -> float | None:
         """What nearly all of them cost at most."""
-        return _ranked([usd for _, usd in self.dots], 0.95)
+        return at_share([usd for _, usd in self.dots], 0.95)
 
 
 def spreads_of(answers: Mapping[str, Sequence[Answered]]) -> list[Spread]:
@@ -61,10 +61,6 @@ def _dots(rows: Sequence[Answered]) -> tuple[tuple[float, float], ...]:
         if row.latency_ms is not None and row.cost_usd
     ]
     return tuple(told[:DOTS_A_MODEL])
-
-
-def _ranked(values: Sequence[float], frac: float) -> float:
-    return sorted(values)[ceil(frac * len(values)) - 1]
 
 
 def chart_of_spreads(spreads: Sequence[Spread]) -> str:

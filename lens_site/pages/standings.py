@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import combinations
-from math import ceil
 from typing import Any, NamedTuple
 
 from django.db.models import Count, Max, QuerySet
@@ -22,6 +21,7 @@ from decisions.models import Decision
 from decisions.types import JURY
 from evaluation.queries import Answered
 from evaluation.types import Action, EvaluationStatus
+from lens_site.pages.ranks import at_share
 from signals.models import Signal
 from signals.types import Origin, SignalStatus
 
@@ -110,7 +110,7 @@ def standing_of(*, model: str, rows: Sequence[Answered]) -> Standing:
     """Return how a model did with the live signals that ended so, newest first."""
     decided = [row for row in rows if row.status == EvaluationStatus.DECIDED]
     silent = Counter(row.outcome for row in rows if row.status == EvaluationStatus.ABSTAINED)
-    times = sorted(row.latency_ms for row in decided if row.latency_ms is not None)
+    times = [row.latency_ms for row in decided if row.latency_ms is not None]
     costs = [row.cost_usd for row in rows if row.cost_usd is not None]
     versions = Counter(row.model_version for row in decided if row.model_version)
     return Standing(
@@ -119,17 +119,13 @@ def standing_of(*, model: str, rows: Sequence[Answered]) -> Standing:
         decided=len(decided),
         followed=sum(row.action in FOLLOWS for row in decided),
         abstained=dict(silent.most_common()),
-        p50_ms=_ranked(times, 0.5),
-        p95_ms=_ranked(times, 0.95),
+        p50_ms=at_share(times, 0.5),
+        p95_ms=at_share(times, 0.95),
         cost_usd=sum(costs, Decimal(0)) if costs else None,
         versions=versions.most_common(),
         since=rows[-1].finished_at if rows else None,
         until=rows[0].finished_at if rows else None,
     )
-
-
-def _ranked(ranked: Sequence[float], frac: float) -> float | None:
-    return ranked[ceil(frac * len(ranked)) - 1] if ranked else None
 
 
 def newest_words() -> dict[int, dict[str, str]]:

@@ -10,8 +10,9 @@ from django.test import Client
 
 from access.models import User
 from evaluation.models import ModelState
-from lens_site.pages.condition import Box, examine, p95
+from lens_site.pages.condition import Box, examine
 from lens_site.pages.health import sentence
+from lens_site.pages.ranks import at_share
 from pipeline import queue, services
 from pipeline.models import DeadLetter, Heartbeat, StageRun, Switch
 from pipeline.types import RunStatus
@@ -178,7 +179,7 @@ def test_more_than_one_failure_in_a_hundred_is_too_many() -> None:
     ("values", "expected"), [([], None), ([7.0], 7.0), (list(range(1, 101)), 95)]
 )
 def test_p95_is_what_95_of_100_do_not_exceed(values: list[float], expected: float | None) -> None:
-    assert p95(values) == expected
+    assert at_share(values, 0.95) == expected
 
 
 @pytest.mark.usefixtures("at_work")
