@@ -17,11 +17,13 @@ from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import connection, connections
 from django.test import TransactionTestCase
+from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 from rest_framework.test import APIClient
 
 from access import services as access
 from access.types import KeyDraft, Scope
+from evaluation import services as evaluation
 from lens_site.pages import tiles
 from outcomes import queries as outcomes
 from pipeline import queue
@@ -173,6 +175,20 @@ def fake_vendors(_vendors: Vendors) -> Vendors:
     """Return all vendors on loopback, without any fault and with an empty ledger."""
     _vendors.reset()
     return _vendors
+
+
+@pytest.fixture
+def bold_and_shy(settings: Settings) -> Iterator[None]:
+    """Let ``bold``, who follows, decide, with ``shy``, who never does, at hand."""
+    scripted = "evaluation.evaluators.scripted.Scripted"
+    settings.AI_MODELS = ("bold",)
+    settings.EVALUATORS = {
+        "bold": {"BACKEND": scripted, "OPTIONS": {}},
+        "shy": {"BACKEND": scripted, "OPTIONS": {"follow": False}},
+    }
+    evaluation.evaluators.cache_clear()
+    yield
+    evaluation.evaluators.cache_clear()
 
 
 @pytest.fixture

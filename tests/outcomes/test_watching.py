@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -24,21 +23,9 @@ from signals.types import Origin, SignalStatus
 from tests.factories import NOON, make_enrichment, make_signal
 from tests.running import run_everything
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bold_and_shy")]
 
 SCRIPTED = "evaluation.evaluators.scripted.Scripted"
-
-
-@pytest.fixture(autouse=True)
-def _models(settings: Settings) -> Iterator[None]:
-    settings.AI_MODELS = ("bold",)
-    settings.EVALUATORS = {
-        "bold": {"BACKEND": SCRIPTED, "OPTIONS": {}},
-        "shy": {"BACKEND": SCRIPTED, "OPTIONS": {"follow": False}},
-    }
-    evaluation.evaluators.cache_clear()
-    yield
-    evaluation.evaluators.cache_clear()
 
 
 def an_experiment(**changes: Any) -> Experiment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
@@ -11,16 +11,14 @@ from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from access.models import User
-from evaluation import services as evaluation
 from outcomes.models import Alert, Canary, Experiment, GoldenSignal
 from pipeline.models import AuditEvent
 from tests.factories import NOON, make_enrichment, make_signal
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bold_and_shy")]
 
 Api = Callable[..., APIClient]
 SCRIPTED = "evaluation.evaluators.scripted.Scripted"
@@ -32,18 +30,6 @@ PROVEN = {
     "standing": "BETTER",
     "still_needed": 0,
 }
-
-
-@pytest.fixture(autouse=True)
-def _models(settings: Settings) -> Iterator[None]:
-    settings.AI_MODELS = ("bold",)
-    settings.EVALUATORS = {
-        "bold": {"BACKEND": SCRIPTED, "OPTIONS": {}},
-        "shy": {"BACKEND": SCRIPTED, "OPTIONS": {"follow": False}},
-    }
-    evaluation.evaluators.cache_clear()
-    yield
-    evaluation.evaluators.cache_clear()
 
 
 def member(group: str) -> Client:
