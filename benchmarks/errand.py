@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from pipeline.models import StageRun
-from pipeline.stage import Stage
-from pipeline.types import Claim, Done, GiveUp, Result
+from pipeline.stage import Finished, Stage
+from pipeline.types import Done, GiveUp, Result
 
 
 def load(subjects: Sequence[UUID]) -> Mapping[UUID, UUID]:
@@ -22,7 +21,7 @@ async def perform(subject: UUID) -> Result:
     return Done(subject)
 
 
-def settle(claim: Claim, work: UUID, value: Any, now: datetime) -> None:
+def settle(batch: Sequence[Finished], now: datetime) -> None:
     """Write down nothing beside the end of the work."""
 
 

@@ -37,21 +37,22 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What of a history an advice has to be held against."""
+    """What of a history advice has to be held against."""
 
     entries: bool = False
     position: bool = False
 
     @classmethod
-    def of(cls, action: Action, constraints: Mapping[str, Any]) -> Needs:
+    def of(cls, constraints: Mapping[str, Any]) -> Needs:
         """Return what the policy's rules of time and direction look at."""
-        if action is Action.FOLLOW_ENTER:
-            return cls(
-                entries=constraints.get("max_trades_per_hour") is not None,
-                position=bool(constraints.get("one_direction_only")),
-            )
-        is_exit = action is Action.FOLLOW_EXIT
-        return cls(position=is_exit and constraints.get("min_hold_minutes") is not None)
+        is_held = constraints.get("min_hold_minutes") is not None
+        return cls(
+            entries=constraints.get("max_trades_per_hour") is not None,
+            position=is_held or bool(constraints.get("one_direction_only")),
+        )
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(self.entries or other.entries, self.position or other.position)
 
 
 def clamp(

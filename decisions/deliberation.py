@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, F, IntegerField, QuerySet, When
+from django.db.models import Case, F, IntegerField, Q, QuerySet, Subquery, When
 
 from decisions.clamp import History, Needs
 from decisions.models import ConfidenceMap, Decision, VoiceWeights
 from decisions.types import JURY, Learnt, Voices
 from evaluation.models import Evaluation
 from evaluation.types import Action, EvaluationStatus
-from pipeline.prepared import Given, Prepared
+from pipeline.prepared import Given, Place, Prepared
 from signals.models import Signal
 from signals.types import Direction, Origin, SignalStatus
 
 Judge = tuple[str, str]
 """A scope and a model: who it is that something was learnt of."""
+
+Seat = tuple[str, str]
+"""A model and a symbol: who advises on what."""
 
 FOLLOWED = (str(Action.FOLLOW_ENTER), str(Action.FOLLOW_EXIT))
 
@@ -59,34 +63,40 @@ MAPS: Prepared[ConfidenceMap] = Prepared(
     ).order_by("id")
 )
 VOICES: Prepared[VoiceWeights] = Prepared(
-    lambda given: VoiceWeights.objects.filter(scope=given(VoiceWeights, "scope"))
+    lambda given: VoiceWeights.objects.filter(
+        scope__in=given.each(VoiceWeights, "scope", name="scopes")
+    )
 )
 
 
-def _followed(given: Given) -> QuerySet[Decision]:
+def _followed(model: Place, symbol: Place) -> QuerySet[Decision]:
     return Decision.objects.filter(
-        model=given(Decision, "model"),
-        symbol=given(Decision, "symbol"),
-        origin=Origin.LIVE,
-        decision__in=FOLLOWED,
+        model=model, symbol=symbol, origin=Origin.LIVE, decision__in=FOLLOWED
     )
 
 
-LAST_FOLLOWED: Prepared[Decision] = Prepared(
-    lambda given: (
-        _followed(given)
-        .order_by("-evaluated_at")
-        .values_list("decision", "evaluated_at", "signal__direction")[:1]
-    )
-)
+def _last_followed(given: Given) -> QuerySet[Decision, Any]:
+    models = given.each(Decision, "model", name="models")
+    symbols = given.each(Decision, "symbol", name="symbols")
+    latest = [
+        Subquery(_followed(model, symbol).order_by("-evaluated_at").values("id")[:1])
+        for model, symbol in zip(models, symbols, strict=True)
+    ]
+    rows = Decision.objects.filter(Q(id__in=latest))
+    return rows.values_list("model", "symbol", "decision", "evaluated_at", "signal__direction")
+
+
+LAST_FOLLOWED: Prepared[Decision] = Prepared(_last_followed)
 ENTERED: Prepared[Decision] = Prepared(
     lambda given: (
-        _followed(given)
-        .filter(
+        Decision.objects.filter(
+            model__in=given.each(Decision, "model", name="models"),
+            symbol__in=given.each(Decision, "symbol", name="symbols"),
+            origin=Origin.LIVE,
             decision=Action.FOLLOW_ENTER,
             evaluated_at__gt=given(Decision, "evaluated_at", name="since"),
         )
-        .values_list("event_id", flat=True)
+        .values_list("model", "symbol", "event_id")
         .distinct()
     )
 )
@@ -147,19 +157,54 @@ def list_abstentions(*, signal: Signal) -> list[str]:
     ]
 
 
-def get_history(*, model: str, symbol: str, needs: Needs, now: datetime) -> History:
-    """Return what ``model`` advised on ``symbol`` before, as far as the policy's rules need it."""
-    entries, history = 0, History()
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What models advised to follow on symbols before, as far as the policy's rules look back.
+
+    ``entered`` are the signals entered in the last hour, ``last`` is the latest advice to follow,
+    its time and the signal's direction. What a batch decides is added as it is decided, so that
+    of two signals in one batch the later one sees the earlier.
+    """
+
+    entered: dict[Seat, set[UUID]] = field(default_factory=dict)
+    last: dict[Seat, tuple[str, datetime, str]] = field(default_factory=dict)
+
+    def history(self, *, model: str, symbol: str, now: datetime) -> History:
+        """Return what ``model`` is held to when it advises on ``symbol``."""
+        entries = len(self.entered.get((model, symbol), ()))
+        word, at, direction = self.last.get((model, symbol), ("", now, ""))
+        if word != Action.FOLLOW_ENTER:
+            return History(entries_last_hour=entries)
+        return History(
+            entries_last_hour=entries,
+            open_side=Direction(direction).side,
+            held_min=(now - at).total_seconds() / 60,
+        )
+
+    def add(self, decision: Decision, *, direction: str) -> None:
+        """Take note of a live decision that was just made."""
+        seat = (decision.model, decision.symbol)
+        if decision.decision == Action.FOLLOW_ENTER:
+            self.entered.setdefault(seat, set()).add(decision.event_id)
+        if decision.decision in FOLLOWED:
+            self.last[seat] = (decision.decision, decision.evaluated_at, direction)
+
+
+def get_past(*, seats: Collection[Seat], needs: Needs, now: datetime) -> Past:
+    """Return what these models advised on these symbols before."""
+    past = Past()
+    if not seats:
+        return past
+    models, symbols = zip(*sorted(seats), strict=True)
     if needs.entries:
-        hour = timedelta(hours=1)
-        entries = len(ENTERED.rows(model=model, symbol=symbol, since=now - hour))
-    for word, at, direction in (
-        LAST_FOLLOWED.rows(model=model, symbol=symbol) if needs.position else ()
-    ):
-        if word == Action.FOLLOW_ENTER:
-            held_min = (now - at).total_seconds() / 60
-            history = History(open_side=Direction(direction).side, held_min=held_min)
-    return replace(history, entries_last_hour=entries)
+        hour_ago = now - timedelta(hours=1)
+        found = ENTERED.rows(models=set(models), symbols=set(symbols), since=hour_ago)
+        for model, symbol, event_id in found:
+            past.entered.setdefault((model, symbol), set()).add(event_id)
+    if needs.position:
+        for model, symbol, *latest in LAST_FOLLOWED.rows(models=models, symbols=symbols):
+            past.last[model, symbol] = tuple(latest)
+    return past
 
 
 def list_of_signal(*, event_id: UUID) -> list[Decision]:
@@ -215,10 +260,11 @@ def list_maps(*, scopes: Collection[str], models: Collection[str]) -> dict[Judge
     return found
 
 
-def get_voices(*, scope: str) -> Voices | None:
-    """Return what each model's voice counts in the jury, if it was learnt yet."""
-    found = VOICES.rows(scope=scope)
-    if not found:
-        return None
-    [row] = found
-    return Voices(version=row.version, weights=row.weights, effective_models=row.effective_models)
+def list_voices(*, scopes: Collection[str]) -> dict[str, Voices]:
+    """Return by scope what each model's voice counts in the jury, where it was learnt yet."""
+    return {
+        row.scope: Voices(
+            version=row.version, weights=row.weights, effective_models=row.effective_models
+        )
+        for row in VOICES.rows(scopes=scopes)
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from heapq import nlargest
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -15,7 +16,7 @@ from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 from decisions.models import FIRST_RULING, LATER_RULING, Decision, PublicationHead
 from decisions.parsing import ABSTENTION, SIGNAL_STATUS, Filters
 from decisions.terms import planned, terms_of
-from decisions.types import JURY, House, Terms
+from decisions.types import JURY, House, Terms, scope_of
 from enrichment import queries as enrichments
 from enrichment.models import Enrichment
 from evaluation.models import Evaluation
@@ -200,6 +201,36 @@ def house_rules() -> House:
         slippage_bps=settings.OUTCOME_SLIPPAGE_BPS,
         funding_bps_per_hour=settings.OUTCOME_FUNDING_BPS_PER_HOUR,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A signal before its judges, with the facts that they were given."""
+
+    signal: Signal
+    enrichment: Enrichment
+
+    @cached_property
+    def terms(self) -> Terms | None:
+        """The bet behind the signal, if it is known."""
+        return get_terms(signal=self.signal, enrichment=self.enrichment)
+
+    @property
+    def scope(self) -> str:
+        """What of the past may be learnt from here."""
+        return scope_of(
+            origin=self.signal.origin,
+            simulated=self.enrichment.simulated,
+            replay_id=self.signal.replay_id,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A decision that was just made, and what it was made on."""
+
+    decision: Decision
+    bench: Bench
 
 
 def get_terms(*, signal: Signal, enrichment: Enrichment | None) -> Terms | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any, cast
 from uuid import UUID
 
@@ -12,12 +14,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from decisions import deliberation, jury, ledger, push, queries
+from decisions import deliberation, jury, ledger, push
 from decisions import worth as worths
 from decisions.clamp import Advice, History, Needs, clamp
-from decisions.deliberation import Judge, Story
+from decisions.deliberation import Judge, Past, Story
 from decisions.jury import Vote
 from decisions.models import ConfidenceMap, Decision, PublicationHead, VoiceWeights
+from decisions.queries import Bench, Made
 from decisions.types import (
     CANCELLED,
     COST_UNKNOWN,
@@ -27,9 +30,8 @@ from decisions.types import (
     Adjustment,
     Calibrated,
     Learnt,
-    Ruling,
     Terms,
-    scope_of,
+    Voices,
     stated_of,
 )
 from enrichment.models import Enrichment
@@ -42,33 +44,43 @@ from pipeline.models import StageRun
 from pipeline.parsing import decimal_text
 from pipeline.prepared import Prepared
 from pipeline.queries import is_paused, requests_of
+from pipeline.stage import Finished
 from pipeline.statements import insert, update_each
-from pipeline.types import Batch, Claim, GiveUp, SwitchName
+from pipeline.types import Batch, GiveUp, SwitchName
 from signals import queries as signals_queries
 from signals import services as signals
 from signals.models import Signal
 from signals.types import Direction, Origin, SignalStatus
 
 STAGE = "jury"
-MADE = "decision.made"
+MADE = "decisions.made"
 HEAD: Prepared[PublicationHead] = Prepared(
     lambda _: PublicationHead.objects.select_for_update().filter(id=1)
 )
 
 
-def summon_jury(*, signal: Signal, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a batch is decided by beside its facts, read once for all of it."""
+
+    maps: Mapping[Judge, Sequence[Learnt]]
+    voices: Mapping[str, Voices]
+    past: Past
+
+
+def summon_jury(*, signals: Sequence[Signal], now: datetime) -> None:
     """Set the hour at which the jury rules with whoever has voted by then."""
+    due_at = now + timedelta(milliseconds=settings.JURY_DEADLINE_MS)
     pipeline.open_runs(
-        [
-            pipeline.Opening(
-                stage=STAGE,
-                subject=signal.event_id,
-                trace=signal.event_id,
-                run=signal.run,
-                attempts_max=settings.LEASE_LOSSES_MAX,
-                due_at=now + timedelta(milliseconds=settings.JURY_DEADLINE_MS),
-            )
-        ]
+        pipeline.Opening(
+            stage=STAGE,
+            subject=signal.event_id,
+            trace=signal.event_id,
+            run=signal.run,
+            attempts_max=settings.LEASE_LOSSES_MAX,
+            due_at=due_at,
+        )
+        for signal in signals
     )
 
 
@@ -82,30 +94,41 @@ def decide(*, judged: Sequence[Judged], now: datetime) -> None:
     live = [each for each in judged if _is_awaited(held.get(each.evaluation.signal_id), each)]
     if not live:
         return
-    decided = [each for each in live if each.evaluation.status == EvaluationStatus.DECIDED]
-    maps = _maps(held, decided)
-    _make(
-        [
-            (_decision(held[each.evaluation.signal_id], each, maps, now=now), each.enrichment)
-            for each in decided
-        ],
-        now=now,
-    )
     benches = {
-        each.evaluation.signal_id: (held[each.evaluation.signal_id], each.enrichment)
+        each.evaluation.signal_id: Bench(
+            signal=held[each.evaluation.signal_id], enrichment=each.enrichment
+        )
         for each in live
     }
-    _deliberate(list(benches.values()), now=now)
+    models = {each.evaluation.model for each in live}
+    known = _known(list(benches.values()), models=models, now=now)
+    decided = [each for each in live if each.evaluation.status == EvaluationStatus.DECIDED]
+    _make(
+        [_decided(benches[each.evaluation.signal_id], each, known, now=now) for each in decided],
+        now=now,
+    )
+    _deliberate(list(benches.values()), known, now=now)
     pipeline.at_end(work=publish_made, item=now)
 
 
-def _make(made: Sequence[tuple[Decision, Enrichment]], *, now: datetime) -> None:
+def _known(benches: Sequence[Bench], *, models: Collection[str], now: datetime) -> Known:
+    """Return what these models and the jury are held to; of what is replayed, nothing."""
+    live = [bench for bench in benches if bench.signal.origin == Origin.LIVE]
+    learning = [bench for bench in benches if bench.signal.origin != Origin.REPLAY]
+    seats = {(model, bench.signal.symbol) for bench in live for model in (*models, JURY)}
+    needs = reduce(or_, (Needs.of(bench.enrichment.constraints) for bench in live), Needs())
+    return Known(
+        maps=deliberation.list_maps(scopes={bench.scope for bench in learning}, models=models),
+        voices=deliberation.list_voices(scopes={bench.scope for bench in benches}),
+        past=deliberation.get_past(seats=seats, needs=needs, now=now),
+    )
+
+
+def _make(made: Sequence[Made], *, now: datetime) -> None:
     """Store decisions without a number, and say that they were made."""
-    insert([decision for decision, _ in made])
-    for decision, enrichment in made:
-        pipeline.announce(
-            MADE, decision=decision, signal=decision.signal, enrichment=enrichment, now=now
-        )
+    insert([each.decision for each in made])
+    if made:
+        pipeline.announce(MADE, made=made, now=now)
 
 
 def _is_awaited(signal: Signal | None, judged: Judged) -> bool:
@@ -114,32 +137,30 @@ def _is_awaited(signal: Signal | None, judged: Judged) -> bool:
     return signal.run == judged.evaluation.run
 
 
-def _deliberate(benches: Sequence[tuple[Signal, Enrichment]], *, now: datetime) -> None:
+def _deliberate(benches: Sequence[Bench], known: Known, *, now: datetime) -> None:
     """Let the jury rule where everybody has answered, and where it has ruled before."""
-    rows = [signal for signal, _ in benches]
+    rows = [bench.signal for bench in benches]
     unfinished = deliberation.list_unfinished(signals=rows)
     waiting = unfinished - deliberation.list_ruled(signals=rows)
-    due = [bench for bench in benches if bench[0].id not in waiting]
-    stories = deliberation.list_stories(signals=[signal for signal, _ in due])
-    for signal, enrichment in due:
-        _convene(signal, enrichment, stories[signal.id], now=now)
-    ended = [signal for signal, _ in due if signal.id not in unfinished]
+    due = [bench for bench in benches if bench.signal.id not in waiting]
+    stories = deliberation.list_stories(signals=[bench.signal for bench in due])
+    rulings = [_ruling(bench, stories[bench.signal.id], known, now=now) for bench in due]
+    _make([each for each in rulings if each is not None], now=now)
+    ended = [bench.signal for bench in due if bench.signal.id not in unfinished]
     _conclude([(signal, len(stories[signal.id].members)) for signal in ended], now=now)
 
 
-def _decision(
-    signal: Signal, judged: Judged, maps: Mapping[Judge, Sequence[Learnt]], *, now: datetime
-) -> Decision:
-    evaluation, enrichment, meta = judged.evaluation, judged.enrichment, _meta(judged)
+def _decided(bench: Bench, judged: Judged, known: Known, *, now: datetime) -> Made:
+    """Return what follows from one model's verdict under what was learnt of it and the policy."""
+    evaluation, meta = judged.evaluation, _meta(judged)
     verdict: Mapping[str, Any] = evaluation.verdict or {}
-    terms = queries.get_terms(signal=signal, enrichment=enrichment)
     worth = worths.calibrated(
         action=verdict["action"],
         confidence=float(verdict["confidence"]),
         learnt=worths.own_or_common(
-            maps.get((_scope(signal, enrichment), evaluation.model), ()),
+            known.maps.get((bench.scope, evaluation.model), ()),
             prompt_version=meta["prompt_version"] or "",
-            source=signal.source,
+            source=bench.signal.source,
         ),
     )
     advice, held_back = worths.gated(
@@ -150,24 +171,30 @@ def _decision(
             risk_plan=verdict["risk_plan"],
         ),
         p=worth.p,
-        terms=terms,
+        terms=bench.terms,
         margin=_margin(),
     )
     spoken = str(advice.action)
-    advice, adjustments = _within_policy(
-        signal, advice, model=evaluation.model, enrichment=enrichment, now=now
-    )
-    return Decision(
-        **_common(signal, enrichment, advice, [*held_back, *adjustments], now=now),
+    advice, adjustments = _within_policy(bench, advice, known, model=evaluation.model, now=now)
+    decision = Decision(
+        **_common(bench, advice, [*held_back, *adjustments], now=now),
         model=evaluation.model,
         confidence=_confidence(spoken, worth, stated=verdict, is_held=bool(held_back)),
         confidence_raw=verdict["confidence"],
         calibration=worth.by,
-        economics=worths.economics_of(worth, terms),
+        economics=worths.economics_of(worth, bench.terms),
         reasons=list(verdict["reasons"]),
         invalidation=verdict["invalidation"],
         model_meta=meta,
     )
+    return _made(bench, decision, known)
+
+
+def _made(bench: Bench, decision: Decision, known: Known) -> Made:
+    """Let later decisions of the same batch be held against this one."""
+    if bench.signal.origin == Origin.LIVE:
+        known.past.add(decision, direction=bench.signal.direction)
+    return Made(decision=decision, bench=bench)
 
 
 def _confidence(
@@ -179,39 +206,20 @@ def _confidence(
     return worths.confidence_of(action=action, p=worth.p)
 
 
-def _maps(held: Mapping[int, Signal], judged: Sequence[Judged]) -> Mapping[Judge, Sequence[Learnt]]:
-    """Return what has been learnt of models' confidence; of what is replayed, nothing."""
-    live = [
-        (_scope(signal, each.enrichment), each.evaluation.model)
-        for each in judged
-        if (signal := held[each.evaluation.signal_id]).origin != Origin.REPLAY
-    ]
-    return deliberation.list_maps(
-        scopes={scope for scope, _ in live}, models={model for _, model in live}
-    )
-
-
-def _scope(signal: Signal, enrichment: Enrichment) -> str:
-    return scope_of(
-        origin=signal.origin, simulated=enrichment.simulated, replay_id=signal.replay_id
-    )
-
-
 def _margin() -> float | None:
     """Return what a probability must have beyond break-even, None while the gate is off."""
     return settings.BREAK_EVEN_MARGIN if settings.BREAK_EVEN_GATE else None
 
 
 def _within_policy(
-    signal: Signal, advice: Advice, *, model: str, enrichment: Enrichment, now: datetime
+    bench: Bench, advice: Advice, known: Known, *, model: str, now: datetime
 ) -> tuple[Advice, list[Adjustment]]:
-    history = History()
+    signal, history = bench.signal, History()
     if signal.origin == Origin.LIVE:
-        needs = Needs.of(advice.action, enrichment.constraints)
-        history = deliberation.get_history(model=model, symbol=signal.symbol, needs=needs, now=now)
+        history = known.past.history(model=model, symbol=signal.symbol, now=now)
     return clamp(
         advice,
-        constraints=enrichment.constraints,
+        constraints=bench.enrichment.constraints,
         history=history,
         side=Direction(signal.direction).side,
         entry_price=float(signal.entry_price),
@@ -219,19 +227,15 @@ def _within_policy(
 
 
 def _common(
-    signal: Signal,
-    enrichment: Enrichment,
-    advice: Advice,
-    adjustments: list[Adjustment],
-    *,
-    now: datetime,
+    bench: Bench, advice: Advice, adjustments: list[Adjustment], *, now: datetime
 ) -> dict[str, Any]:
+    signal = bench.signal
     return {
         "signal": signal,
         "event_id": signal.event_id,
         "run": signal.run,
         "origin": signal.origin,
-        "simulated": enrichment.simulated,
+        "simulated": bench.enrichment.simulated,
         "symbol": signal.symbol,
         "event_type": signal.event_type,
         "source": signal.source,
@@ -319,15 +323,22 @@ def kill(*, signal: Signal, code: str, reason: str, now: datetime) -> None:
         )
 
 
-def convene_jury(claim: Claim, event_id: UUID, value: None, now: datetime) -> None:
+def convene_juries(batch: Sequence[Finished], now: datetime) -> None:
     """Rule at the deadline with whoever has voted; who comes later may bring a revision."""
-    del claim, value
+    for item in batch:
+        _convene(event_id=item.claim.subject, now=now)
+
+
+def _convene(*, event_id: UUID, now: datetime) -> None:
     signal = Signal.objects.select_for_update().get(event_id=event_id)
     if signal.status != SignalStatus.ENRICHED:
         return
     enrichment = Enrichment.objects.get(event_id=event_id, run=signal.run)
+    bench = Bench(signal=signal, enrichment=enrichment)
     story = deliberation.list_stories(signals=[signal])[signal.id]
-    _convene(signal, enrichment, story, now=now)
+    known = _known([bench], models=(), now=now)
+    ruling = _ruling(bench, story, known, now=now)
+    _make([] if ruling is None else [ruling], now=now)
     pipeline.at_end(work=publish_made, item=now)
 
 
@@ -336,82 +347,67 @@ def fail_jury(run: StageRun, failure: GiveUp, now: datetime) -> None:
     del run, failure, now
 
 
-def _convene(signal: Signal, enrichment: Enrichment, story: Story, *, now: datetime) -> None:
-    """Make the jury's ruling if it is the first or differs from the last."""
-    terms = queries.get_terms(signal=signal, enrichment=enrichment)
+def _ruling(bench: Bench, story: Story, known: Known, *, now: datetime) -> Made | None:
+    """Return the jury's ruling if it is the first or differs from the last."""
     ruling = jury.rule(
         [_vote(decision) for decision in story.members],
-        event_type=signal.event_type,
+        event_type=bench.signal.event_type,
         asked=settings.AI_MODELS,
         quorum_pct=settings.JURY_QUORUM_PCT,
-        voices=deliberation.get_voices(scope=_scope(signal, enrichment)),
-        threshold=_threshold(terms),
+        voices=known.voices.get(bench.scope),
+        threshold=_threshold(bench.terms),
     )
     last = story.rulings[-1] if story.rulings else None
     if ruling is None or (last is not None and last.decision == ruling.action):
-        return
-    _publish_ruling(
-        signal,
-        enrichment,
-        ruling,
-        terms=terms,
-        members=story.members,
-        revision=1 if last is None else last.revision + 1,
-        now=now,
-    )
-
-
-def _publish_ruling(
-    signal: Signal,
-    enrichment: Enrichment,
-    ruling: Ruling,
-    *,
-    terms: Terms | None,
-    members: Sequence[Decision],
-    revision: int,
-    now: datetime,
-) -> None:
-    lead = next((member for member in members if member.decision == ruling.action), None)
+        return None
+    lead = next((each for each in story.members if each.decision == ruling.action), None)
     advice, adjustments = _within_policy(
-        signal,
+        bench,
         Advice(
             action=Action(ruling.action),
             size_pct=ruling.size_pct,
             entry_plan=lead.entry_plan if lead else None,
             risk_plan=lead.risk_plan if lead else None,
         ),
+        known,
         model=JURY,
-        enrichment=enrichment,
         now=now,
     )
-    participants = [
+    decision = Decision(
+        **_common(bench, advice, adjustments, now=now),
+        model=JURY,
+        revision=1 if last is None else last.revision + 1,
+        confidence=ruling.confidence,
+        confidence_raw=ruling.confidence_raw,
+        economics=worths.economics_of(Calibrated(p_raw=ruling.p_raw, p=ruling.p), bench.terms),
+        reasons=list(ruling.reasons) or ["no_trend"],
+        model_meta=_jury_meta(took=now - bench.enrichment.created_at),
+        jury={**ruling.tally, "decisions": _participants(story.members)},
+    )
+    return _made(bench, decision, known)
+
+
+def _participants(members: Sequence[Decision]) -> list[dict[str, str]]:
+    return [
         {"id": str(member.id), "model": member.model, "decision": member.decision}
         for member in members
     ]
-    decision = Decision(
-        **_common(signal, enrichment, advice, adjustments, now=now),
-        model=JURY,
-        revision=revision,
-        confidence=ruling.confidence,
-        confidence_raw=ruling.confidence_raw,
-        economics=worths.economics_of(Calibrated(p_raw=ruling.p_raw, p=ruling.p), terms),
-        reasons=list(ruling.reasons) or ["no_trend"],
-        model_meta={
-            "model_name": JURY,
-            "model_version": "pool-1",
-            "latency_ms": round((now - enrichment.created_at).total_seconds() * 1000, 3),
-            "status": "SUCCESS",
-            "tokens_used": None,
-            "cost_usd": None,
-            "prompt_version": None,
-            "prompt_hash": None,
-            "grounding_score": None,
-            "flags": [],
-            "calibration": None,
-        },
-        jury={**ruling.tally, "decisions": participants},
-    )
-    _make([(decision, enrichment)], now=now)
+
+
+def _jury_meta(*, took: timedelta) -> dict[str, Any]:
+    return {
+        "model_name": JURY,
+        "model_version": "pool-1",
+        "latency_ms": round(took.total_seconds() * 1000, 3),
+        "status": "SUCCESS",
+        "tokens_used": None,
+        "cost_usd": None,
+        "prompt_version": None,
+        "prompt_hash": None,
+        "grounding_score": None,
+        "flags": [],
+        "calibration": None,
+    }
 
 
 def _threshold(terms: Terms | None) -> float | None:

@@ -13,12 +13,12 @@ from django.utils import timezone
 
 from enrichment import services
 from enrichment.parsing import plain_text
-from enrichment.services import BadPolicy, Work
+from enrichment.services import BadPolicy, Gathered, Work
 from enrichment.types import Facts
 from markets.services import BadMarketData, BadRecording, MarketDataUnavailable
 from pipeline.models import StageRun
-from pipeline.stage import Stage
-from pipeline.types import Claim, Done, GiveUp, Result, RetryIn, SwitchName
+from pipeline.stage import Finished, Stage
+from pipeline.types import Done, GiveUp, Result, RetryIn, SwitchName
 from signals.services import expire
 
 REASON_MAX_CHARS = 500
@@ -58,12 +58,17 @@ def _told(error: Exception) -> str:
     return plain_text(str(error), most=REASON_MAX_CHARS)
 
 
-def settle(claim: Claim, work: Work, value: Facts | Lapsed, now: datetime) -> None:
-    """Write down what came of it."""
-    if isinstance(value, Lapsed):
-        expire(event_id=work.signal.event_id, now=now)
-    else:
-        services.record_enrichment(claim=claim, work=work, facts=value, now=now)
+def settle(batch: Sequence[Finished], now: datetime) -> None:
+    """Write down what came of a batch."""
+    for item in batch:
+        if isinstance(item.value, Lapsed):
+            expire(event_id=item.work.signal.event_id, now=now)
+    gathered = [
+        Gathered(signal=item.work.signal, run=item.claim.run, facts=item.value)
+        for item in batch
+        if isinstance(item.value, Facts)
+    ]
+    services.record_enrichments(gathered=gathered, now=now)
 
 
 def give_up(run: StageRun, result: GiveUp, now: datetime) -> None:

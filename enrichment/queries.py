@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,14 @@ from quant.ensemble.tally import regime_of as quant_regime_of
 from signals.models import Signal
 from signals.queries import list_waiting
 from signals.types import SignalStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enriched:
+    """A signal and the facts that were frozen around it."""
+
+    signal: Signal
+    enrichment: Enrichment
 
 
 def list_active_profiles() -> list[FeatureProfile]:

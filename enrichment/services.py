@@ -28,6 +28,7 @@ from enrichment.models import Enrichment
 from enrichment.parsing import plain_text
 from enrichment.policy import TradingPolicy, constraints_for
 from enrichment.profiles import Profile
+from enrichment.queries import Enriched
 from enrichment.types import (
     BadDefinition,
     Facts,
@@ -49,7 +50,7 @@ from pipeline import services as pipeline
 from pipeline.models import StageRun
 from pipeline.services import Opening
 from pipeline.statements import insert
-from pipeline.types import Claim, GiveUp
+from pipeline.types import GiveUp
 from signals import services as signals
 from signals.models import Signal
 from signals.types import EventType, Origin, SignalStatus
@@ -91,6 +92,15 @@ class Work:
     def has_lapsed(self, *, now: datetime) -> bool:
         """Say whether the advice has lost its worth before anything was done with it."""
         return self.signal.expires_at is not None and self.signal.expires_at < now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """The facts around one run of a signal, before they are frozen."""
+
+    signal: Signal
+    run: int
+    facts: Facts
 
 
 def request_enrichment(*, signals: Sequence[Signal], now: datetime) -> None:
@@ -314,54 +324,68 @@ def _model_needs() -> ModelNeeds:
     )
 
 
-def record_enrichment(*, claim: Claim, work: Work, facts: Facts, now: datetime) -> None:
-    """Freeze the facts and send the signal on, or turn it away at the gate that refused it.
+def record_enrichments(*, gathered: Sequence[Gathered], now: datetime) -> None:
+    """Freeze facts and send their signals on; a gate that refused turns its signal away.
 
-    A signal that was closed meanwhile is left alone.
+    Signals that were closed meanwhile are left alone.
     """
-    refused = facts.refused_by
-    signal = work.signal
-    moved = signals.advance(
-        event_id=signal.event_id,
-        to=SignalStatus.ENRICHED if refused is None else SignalStatus.REJECTED,
-        now=now,
-        reason={} if refused is None else refused.reason(),
-        frm=(SignalStatus.ENQUEUED,),
+    passed = [each for each in gathered if each.facts.refused_by is None]
+    moved = signals.mark_enriched(event_ids=[each.signal.event_id for each in passed])
+    enriched = [
+        Enriched(signal=each.signal, enrichment=_frozen(each, now=now))
+        for each in passed
+        if each.signal.event_id in moved
+    ]
+    turned_away = [each for each in gathered if _turn_away(each, now=now)]
+    insert(
+        [each.enrichment for each in enriched] + [_frozen(each, now=now) for each in turned_away]
     )
-    if not moved:
-        return
-    row = _freeze(facts, event_id=signal.event_id, run=claim.run, now=now)
-    if refused is not None:
-        pipeline.record(
-            trace=signal.event_id,
-            verb="REJECTED",
-            actor=ACTOR,
-            at=now,
-            run=claim.run,
-            **refused.reason(),
-        )
-        return
+    for each in enriched:
+        each.signal.status = SignalStatus.ENRICHED
+        _note(each, now=now)
+    if enriched:
+        pipeline.announce("signals.enriched", enriched=enriched, now=now)
+
+
+def _turn_away(each: Gathered, *, now: datetime) -> bool:
+    """Reject a signal that a gate refused; say whether it was still there to be rejected."""
+    refused, event_id = each.facts.refused_by, each.signal.event_id
+    if refused is None or not signals.advance(
+        event_id=event_id,
+        to=SignalStatus.REJECTED,
+        now=now,
+        reason=refused.reason(),
+        frm=(SignalStatus.ENQUEUED,),
+    ):
+        return False
+    reason = refused.reason()
+    pipeline.record(trace=event_id, verb="REJECTED", actor=ACTOR, at=now, run=each.run, **reason)
+    return True
+
+
+def _note(each: Enriched, *, now: datetime) -> None:
+    facts = each.enrichment
     pipeline.record(
-        trace=signal.event_id,
+        trace=facts.event_id,
         verb="ENRICHED",
         actor=ACTOR,
         at=now,
-        run=claim.run,
+        run=facts.run,
         profile=f"{facts.profile} v{facts.profile_version}",
         provider=facts.provider,
         simulated=facts.simulated,
         duration_ms=facts.duration_ms,
         flags={kind: len(paths) for kind, paths in facts.quality_flags.items()},
-        payload_sha256=row.payload_sha256,
+        payload_sha256=facts.payload_sha256,
     )
-    signal.status = SignalStatus.ENRICHED
-    pipeline.announce("signal.enriched", signal=signal, enrichment=row, now=now)
 
 
-def _freeze(facts: Facts, *, event_id: UUID, run: int, now: datetime) -> Enrichment:
-    row = Enrichment(
-        event_id=event_id,
-        run=run,
+def _frozen(each: Gathered, *, now: datetime) -> Enrichment:
+    """Return the row that keeps the facts; it is not stored yet."""
+    facts = each.facts
+    return Enrichment(
+        event_id=each.signal.event_id,
+        run=each.run,
         profile=facts.profile,
         profile_version=facts.profile_version,
         policy_version=facts.policy_version,
@@ -380,8 +404,6 @@ def _freeze(facts: Facts, *, event_id: UUID, run: int, now: datetime) -> Enrichm
         provider_weight=facts.provider_weight,
         created_at=now,
     )
-    insert([row])
-    return row
 
 
 def fail_enrichment(*, run: StageRun, give_up: GiveUp, now: datetime) -> None:

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from enrichment.models import Enrichment
+from enrichment.queries import Enriched
 from evaluation import admission, authoring, grounding, spending
 from evaluation.briefing import REPLAY, brief
 from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailable, LanguageModel
@@ -100,26 +101,32 @@ def _under_policy(plug: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**plug, "OPTIONS": options}
 
 
-def request_evaluations(*, signal: Signal, enrichment: Enrichment, now: datetime) -> None:
-    """Open one piece of work per model; they run beside one another.
+def request_evaluations(*, enriched: Sequence[Enriched], now: datetime) -> None:
+    """Open one piece of work per signal and model; they run beside one another.
 
-    The case is at hand, so the worker that froze it may put it to the models at once.
+    The cases are at hand, so the worker that froze them may put them to the models at once.
     """
-    rows = [
-        Evaluation(signal=signal, run=signal.run, model=name, created_at=now)
+    asked = [assignment for each in enriched for assignment in _assignments(each, now=now)]
+    insert([assignment.evaluation for assignment in asked])
+    pipeline.open_runs(
+        _opening(assignment.evaluation, run=assignment.evaluation.run, given=assignment)
+        for assignment in asked
+    )
+    signals_asked = [each.signal for each in enriched]
+    pipeline.announce("evaluations.requested", signals=signals_asked, now=now)
+
+
+def _assignments(enriched: Enriched, *, now: datetime) -> list[Assignment]:
+    signal, enrichment = enriched.signal, enriched.enrichment
+    case = as_stored(case_of(signal, enrichment))
+    return [
+        Assignment(
+            evaluation=Evaluation(signal=signal, run=signal.run, model=name, created_at=now),
+            enrichment=enrichment,
+            case=case,
+        )
         for name in settings.AI_MODELS
     ]
-    insert(rows)
-    case = as_stored(case_of(signal, enrichment))
-    pipeline.open_runs(
-        _opening(
-            row,
-            run=signal.run,
-            given=Assignment(evaluation=row, enrichment=enrichment, case=case),
-        )
-        for row in rows
-    )
-    pipeline.announce("evaluations.requested", signal=signal, now=now)
 
 
 def _opening(
@@ -218,13 +225,8 @@ def _abstention(status: AttemptStatus, reason: str, attempts: list[AttemptMade])
     return Opinion(verdict=None, status=status, attempts=tuple(attempts), reason=reason)
 
 
-def record_opinion(claim: Claim, assignment: Assignment, opinion: Opinion, now: datetime) -> None:
-    """Write down a model's verdict or abstention and let the decision follow from it."""
-    _record([_Answer(claim, assignment, opinion)], now=now)
-
-
 def record_opinions(batch: Sequence[Finished], now: datetime) -> None:
-    """Write down what several models made of their cases, with one statement for each table."""
+    """Write down what models made of their cases, and let decisions follow from it."""
     _record([_Answer(item.claim, item.work, item.value) for item in batch], now=now)
 
 

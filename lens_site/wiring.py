@@ -10,14 +10,14 @@ Plug = dict[str, Any]
 # event -> the services that it calls inside the announcing transaction; the flow, top to bottom
 ROUTES: dict[str, tuple[str, ...]] = {
     "signal.submitted": ("enrichment.services.request_enrichment",),
-    "signal.enriched": (
+    "signals.enriched": (
         "evaluation.services.request_evaluations",
-        "outcomes.services.ask_about_signal",
-        "outcomes.services.shadow_signal",
+        "outcomes.services.ask_about_signals",
+        "outcomes.services.shadow_signals",
     ),
     "evaluations.requested": ("decisions.services.summon_jury",),
     "evaluations.finished": ("decisions.services.decide",),
-    "decision.made": ("outcomes.services.ask_about_decision",),
+    "decisions.made": ("outcomes.services.ask_about_decisions",),
     "signal.closed": (
         "evaluation.services.skip_open_evaluations",
         "outcomes.services.ask_about_closed",

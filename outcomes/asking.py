@@ -15,9 +15,11 @@ from django.conf import settings
 
 from decisions import queries as decisions
 from decisions.models import Decision
+from decisions.queries import Made
 from decisions.types import Terms, scope_of
 from enrichment import queries as enrichments
 from enrichment.models import Enrichment
+from enrichment.queries import Enriched
 from markets.services import BadRecording, recording_span
 from outcomes.models import Outcome, Question
 from outcomes.types import SIGNAL, EntryRule, LevelBasis
@@ -38,10 +40,11 @@ EXIT = "CLOSE_SIGNAL"
 SUPERSEDED = "asked anew: the signal was taken up again"
 
 
-def ask_about_signal(*, signal: Signal, enrichment: Enrichment, now: datetime) -> None:
-    """Fix the signal's own question once its facts are frozen; all models are scored by it."""
-    terms = decisions.get_terms(signal=signal, enrichment=enrichment)
-    _ask(_of_signal(signal, enrichment, terms, now=now))
+def ask_about_signals(*, enriched: Sequence[Enriched], now: datetime) -> None:
+    """Fix signals' own questions once their facts are frozen; all models are scored by them."""
+    for each in enriched:
+        terms = decisions.get_terms(signal=each.signal, enrichment=each.enrichment)
+        _ask(_of_signal(each.signal, each.enrichment, terms, now=now))
 
 
 def ask_about_closed(*, event_id: UUID, reason: str, now: datetime) -> None:
@@ -55,23 +58,31 @@ def ask_about_closed(*, event_id: UUID, reason: str, now: datetime) -> None:
     _ask(_of_signal(signal, facts, terms, now=now))
 
 
-def ask_about_decision(
-    *, decision: Decision, signal: Signal, enrichment: Enrichment, now: datetime
-) -> None:
-    """Fix the question of one decision, with the entry and the stop of its own plan."""
-    terms = decisions.get_terms(signal=signal, enrichment=enrichment)
-    row = _of_signal(signal, enrichment, terms, now=now)
-    if not _is_past(signal):
+def ask_about_decisions(*, made: Sequence[Made], now: datetime) -> None:
+    """Fix the questions of decisions, each with the entry and the stop of its own plan."""
+    alike: dict[UUID, dict[str, Any]] = {}
+    for each in made:
+        bench, event_id = each.bench, each.bench.signal.event_id
+        if event_id not in alike:
+            alike[event_id] = _columns(bench.signal, bench.enrichment, now=now)
+        _ask(_of_decision(each, Question(**alike[event_id]), now=now))
+
+
+def _of_decision(made: Made, row: Question, *, now: datetime) -> Question:
+    decision, bench = made.decision, made.bench
+    if not _is_past(bench.signal):
         row.opens_at = max(row.opens_at, now)  # nothing of what it is judged by is known before it
     row.model, row.revision = decision.model, decision.revision
     row.decision_id, row.decision = decision.id, decision.decision
     row.prompt_version = decision.model_meta.get("prompt_version") or ""
     row.id = question_id(event_id=row.event_id, run=row.run, model=row.model, revision=row.revision)
-    if terms is not None and decision.entry_plan is not None:
-        mid = float(enrichment.facts.get("mid") or signal.entry_price)
-        _enter(row, terms, decision=decision, mid=mid)
+    if bench.terms is not None:
+        _set_levels(row, bench.terms, basis=LevelBasis(bench.terms.basis))
+        if decision.entry_plan is not None:
+            mid = float(bench.enrichment.facts.get("mid") or bench.signal.entry_price)
+            _enter(row, bench.terms, decision=decision, mid=mid)
     row.sha256 = hash_of(row) if row.target_price is not None else ""
-    _ask(row)
+    return row
 
 
 def question_id(*, event_id: UUID, run: int, model: str, revision: int) -> UUID:
@@ -119,42 +130,46 @@ def hash_of(row: Question) -> str:
 def _of_signal(
     signal: Signal, enrichment: Enrichment | None, terms: Terms | None, *, now: datetime
 ) -> Question:
-    market, simulated = _market_of(signal, enrichment)
-    house = decisions.house_rules()
-    row = Question(
-        id=question_id(event_id=signal.event_id, run=signal.run, model=SIGNAL, revision=0),
-        scope=scope_of(origin=signal.origin, simulated=simulated, replay_id=signal.replay_id),
-        event_id=signal.event_id,
-        run=signal.run,
-        event_type=signal.event_type,
-        symbol=signal.symbol,
-        source=signal.source,
-        side=str(Direction(signal.direction).side),
-        regime=enrichments.regime_of(enrichment=enrichment),
-        market=market,
-        replay_id=signal.replay_id,
-        candle_s=_candle_s(signal),
-        asked_at=now,
-        opens_at=_opens_at(signal, enrichment),
-        entry_rule=EntryRule.TOUCH,
-        entry_price=signal.entry_price,
-        entry_within_s=house.fill_within_s,
-        horizon_s=house.horizon_s,
-        target_price=signal.target_price,
-        stop_price=signal.stop_price,
-        basis=LevelBasis.CANDLES,
-        costs={
-            "fee_bps": house.fee_bps,
-            "slippage_bps": house.slippage_bps,
-            "funding_bps_per_hour": house.funding_bps_per_hour,
-        },
-    )
-    if signal.event_type == EXIT:
-        row.entry_rule = EntryRule.MARKET
+    row = Question(**_columns(signal, enrichment, now=now))
+    row.id = question_id(event_id=row.event_id, run=row.run, model=SIGNAL, revision=0)
     if terms is not None:
         _set_levels(row, terms, basis=LevelBasis(terms.basis))
         row.sha256 = hash_of(row)
     return row
+
+
+def _columns(signal: Signal, enrichment: Enrichment | None, *, now: datetime) -> dict[str, Any]:
+    """Return what all questions about one signal have alike."""
+    market, simulated = _market_of(signal, enrichment)
+    house = decisions.house_rules()
+    is_exit = signal.event_type == EXIT
+    return {
+        "scope": scope_of(origin=signal.origin, simulated=simulated, replay_id=signal.replay_id),
+        "event_id": signal.event_id,
+        "run": signal.run,
+        "event_type": signal.event_type,
+        "symbol": signal.symbol,
+        "source": signal.source,
+        "side": str(Direction(signal.direction).side),
+        "regime": enrichments.regime_of(enrichment=enrichment),
+        "market": market,
+        "replay_id": signal.replay_id,
+        "candle_s": _candle_s(signal),
+        "asked_at": now,
+        "opens_at": _opens_at(signal, enrichment),
+        "entry_rule": EntryRule.MARKET if is_exit else EntryRule.TOUCH,
+        "entry_price": signal.entry_price,
+        "entry_within_s": house.fill_within_s,
+        "horizon_s": house.horizon_s,
+        "target_price": signal.target_price,
+        "stop_price": signal.stop_price,
+        "basis": LevelBasis.CANDLES,
+        "costs": {
+            "fee_bps": house.fee_bps,
+            "slippage_bps": house.slippage_bps,
+            "funding_bps_per_hour": house.funding_bps_per_hour,
+        },
+    }
 
 
 def _opens_at(signal: Signal, enrichment: Enrichment | None) -> datetime:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import sqrt
 from typing import Any
 
 from django.db import transaction
 
-from enrichment.models import Enrichment
+from enrichment.queries import Enriched
 from evaluation import queries as evaluations
 from evaluation import services as evaluation
 from outcomes import alerting, queries
@@ -25,7 +25,6 @@ from pipeline import services as pipeline
 from pipeline.types import FieldError, InvalidRequest
 from quant.confidence_sequences import ALPHA, PairedEvidence, Standing, decisions_needed
 from quant.scores import TOO_FEW
-from signals.models import Signal
 from signals.types import Origin
 
 EXPECTED_GAINS = (0.03, 0.015, 0.008)
@@ -116,13 +115,17 @@ def expectation(*, apart: float = EXPECTED_APART) -> dict[str, int | None]:
     return {f"{gain:g}": decisions_needed(gain=gain, apart=apart) for gain in EXPECTED_GAINS}
 
 
-def shadow_signal(*, signal: Signal, enrichment: Enrichment, now: datetime) -> None:
-    """Have the challengers of running experiments judge a live signal, if it is in their share."""
-    if signal.origin != Origin.LIVE or enrichment.simulated:
-        return
-    for experiment in queries.list_running_experiments():
-        if experiment.rerun_id and is_sampled(experiment, event_id=str(signal.event_id)):
-            evaluation.judge_in_shadow(rerun_id=experiment.rerun_id, signal=signal, now=now)
+def shadow_signals(*, enriched: Sequence[Enriched], now: datetime) -> None:
+    """Have the challengers of running experiments judge the live signals of their share."""
+    live = [
+        each.signal
+        for each in enriched
+        if each.signal.origin == Origin.LIVE and not each.enrichment.simulated
+    ]
+    for experiment in queries.list_running_experiments() if live else ():
+        for signal in live:
+            if experiment.rerun_id and is_sampled(experiment, event_id=str(signal.event_id)):
+                evaluation.judge_in_shadow(rerun_id=experiment.rerun_id, signal=signal, now=now)
 
 
 def is_sampled(experiment: Experiment, *, event_id: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from outcomes.alerting import acknowledge_alert
 from outcomes.appraising import appraise
-from outcomes.asking import ask_about_closed, ask_about_decision, ask_about_signal
+from outcomes.asking import ask_about_closed, ask_about_decisions, ask_about_signals
 from outcomes.biases import finish_audits, start_audit
 from outcomes.canaries import (
     accept_canary,
@@ -17,7 +17,7 @@ from outcomes.experimenting import (
     NotProven,
     expectation,
     promote_challenger,
-    shadow_signal,
+    shadow_signals,
     start_experiment,
     stop_experiment,
     weigh_evidence,
@@ -35,8 +35,8 @@ __all__ = [
     "advance",
     "appraise",
     "ask_about_closed",
-    "ask_about_decision",
-    "ask_about_signal",
+    "ask_about_decisions",
+    "ask_about_signals",
     "close_unfindable",
     "drop_golden",
     "expectation",
@@ -46,7 +46,7 @@ __all__ = [
     "promote_challenger",
     "send_canaries",
     "set_missing_levels",
-    "shadow_signal",
+    "shadow_signals",
     "start_audit",
     "start_experiment",
     "stop_experiment",

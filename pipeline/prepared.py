@@ -18,7 +18,7 @@ from django.db.models.expressions import Expression
 from django.db.models.sql import Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
-from pipeline.statements import column_of
+from pipeline.statements import column_of, read
 
 SLOT = re.compile(r"(?<!%)%s")
 WORD = re.compile(r"[A-Za-z_]+")
@@ -98,6 +98,23 @@ class PreparedUpdate:
         padded = _padded(values)
         if padded is None:
             return 0
+        plan = self._plan(padded)
+        with connection.cursor() as cursor:
+            cursor.execute(plan.sql, plan.parameters(padded))
+            return int(cursor.rowcount)
+
+    def changed(self, *, tell: str, **values: Any) -> set[Any]:
+        """Return that column of the rows that were changed."""
+        padded = _padded(values)
+        if padded is None:
+            return set()
+        plan = self._plan(padded)
+        column = column_of(plan.queryset.model, tell)
+        name = connection.ops.quote_name(str(column.column))
+        rows = read(f"{plan.sql} RETURNING {name}", plan.parameters(padded))
+        return {column.to_python(value) for (value,) in rows}
+
+    def _plan(self, padded: Values) -> _Plan:
         key = _shape(padded)
         plan = self._plans.get(key)
         if plan is None:
@@ -105,9 +122,7 @@ class PreparedUpdate:
             query: Any = queryset.query.chain(UpdateQuery)
             query.add_update_values(dict(changes))
             plan = self._plans[key] = _Plan.of(query, queryset)
-        with connection.cursor() as cursor:
-            cursor.execute(plan.sql, plan.parameters(padded))
-            return int(cursor.rowcount)
+        return plan
 
 
 @dataclass(frozen=True, slots=True)

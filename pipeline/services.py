@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -184,6 +184,10 @@ class _NewRun:
     attempts_max: int
     next_at: datetime | None
     request_id: str
+    worker: str = ""
+    status: str = RunStatus.PENDING
+    token: int = 0
+    attempts: int = 0
 
     @classmethod
     def of(cls, opening: Opening) -> Self:
@@ -197,41 +201,29 @@ class _NewRun:
             request_id_of(opening.trace),
         )
 
+    def held_by(self, worker: str) -> Self:
+        """Return the work as its first claim leaves it."""
+        return replace(self, worker=worker, status=RunStatus.RUNNING, token=1, attempts=1)
+
+    def claim(self, key: int) -> Claim:
+        return Claim(
+            id=key,
+            stage=self.stage,
+            subject=self.subject,
+            trace=self.trace,
+            run=self.run,
+            token=self.token,
+            attempts=self.attempts,
+            request_id=self.request_id,
+        )
+
 
 def _open_held(taken: Sequence[Opening], reception: Reception) -> None:
     """Open work that its worker claims with the same statement."""
-    rows = [
-        StageRun(
-            stage=opening.stage,
-            subject=opening.subject,
-            trace=opening.trace,
-            run=opening.run,
-            attempts_max=opening.attempts_max,
-            request_id=request_id_of(opening.trace),
-        )
-        for opening in taken
-    ]
-    for row in rows:
-        row.status, row.token, row.attempts = RunStatus.RUNNING, 1, 1
-        row.lease_until, row.claimed_at = _from_now(_lease()), Now()
-        row.worker = reception.worker
-    StageRun.objects.bulk_create(rows)
-    reception.taken += [
-        (
-            Claim(
-                id=row.id,
-                stage=row.stage,
-                subject=row.subject,
-                trace=row.trace,
-                run=row.run,
-                token=1,
-                attempts=1,
-                request_id=row.request_id,
-            ),
-            opening.given,
-        )
-        for opening, row in zip(taken, rows, strict=True)
-    ]
+    rows = [_NewRun.of(opening).held_by(reception.worker) for opening in taken]
+    keys = statements.insert_held(rows, into=StageRun, lease_s=settings.LEASE_MS / 1000)
+    for opening, row, key in zip(taken, rows, keys, strict=True):
+        reception.taken.append((row.claim(key), opening.given))
 
 
 @contextmanager

@@ -37,8 +37,8 @@ class Stage:
 
     ``load`` maps subjects to their inputs (database, batch); a subject it leaves out has nothing
     left to do. ``equip`` does the same for work that its opener handed over with what it needs.
-    ``perform`` may wait on the network and must not touch the database. ``settle`` (or, for a
-    whole batch, ``settle_many``) and ``give_up`` run inside the transaction that closes the work.
+    ``perform`` may wait on the network and must not touch the database. ``settle`` (for a whole
+    batch) and ``give_up`` run inside the transaction that closes the work.
     ``late`` is told of work that was done after it had been taken over or closed; its result may
     be counted but not used. ``warm`` is called once before the first work, in a thread of its
     own. ``close`` is awaited when the event loop has no more of the stage's work. ``switch`` names
@@ -48,12 +48,11 @@ class Stage:
     name: str
     load: Callable[[Sequence[UUID]], Mapping[UUID, Any]]
     perform: Callable[[Any], Awaitable[Result]]
-    settle: Callable[[Claim, Any, Any, datetime], None]
+    settle: Callable[[Sequence[Finished], datetime], None]
     give_up: Callable[[StageRun, GiveUp, datetime], None]
     deadline_s: float
     concurrency: int
     attempts_max: int
-    settle_many: Callable[[Sequence[Finished], datetime], None] | None = None
     equip: Callable[[Mapping[UUID, Any]], Mapping[UUID, Any]] | None = None
     late: Callable[[Claim, Any, Any, datetime], None] | None = None
     warm: Callable[[], None] | None = None
@@ -160,13 +159,7 @@ def _settle_done(done: Sequence[Finished]) -> None:
     for item in done:
         by_stage.setdefault(item.stage.name, []).append(item)
     for items in by_stage.values():
-        stage = items[0].stage
-        if stage.settle_many is not None:
-            stage.settle_many(items, now)
-            continue
-        for item in items:
-            with _known(item.claim):
-                stage.settle(item.claim, item.work, item.value, now)
+        items[0].stage.settle(items, now)
 
 
 def _settle_late(item: Finished) -> None:

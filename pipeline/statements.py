@@ -45,6 +45,19 @@ WHERE status = 'RUNNING' AND (id, token) IN (VALUES {held})
 RETURNING id
 """
 
+HELD: Mapping[str, str] = {
+    "sqlite": (
+        "INSERT INTO pipeline_stagerun ({names}, lease_until, claimed_at)"
+        " VALUES ({places}, {later}, {clock}) RETURNING id, subject"
+    ),
+    "postgresql": (
+        "INSERT INTO pipeline_stagerun ({names}, lease_until, claimed_at)"
+        " SELECT {names}, {later}, {clock}"
+        " FROM json_populate_recordset(NULL::pipeline_stagerun, %s::json) RETURNING id, subject"
+    ),
+}
+"""Work that somebody holds from the moment it is there."""
+
 INSERT: Mapping[str, str] = {
     "sqlite": "INSERT INTO {table} ({names}) VALUES ({places}){conflict}",
     "postgresql": (
@@ -149,15 +162,24 @@ def _optional(model: type[models.Model]) -> list[str]:
 def _insert_into(
     model: type[models.Model], left_out: tuple[str, ...], ignore_conflicts: bool
 ) -> tuple[str, list[models.Field[Any, Any]]]:
-    columns = [each for each in model._meta.concrete_fields if each.attname not in left_out]
-    quote = connection.ops.quote_name
+    names, places, columns = _columns_of(model, left_out)
     statement = INSERT[connection.vendor].format(
-        table=quote(model._meta.db_table),
-        names=", ".join(quote(_name_of(column)) for column in columns),
-        places=", ".join(["%s"] * len(columns)),
+        table=connection.ops.quote_name(model._meta.db_table),
+        names=names,
+        places=places,
         conflict=" ON CONFLICT DO NOTHING" if ignore_conflicts else "",
     )
     return statement, columns
+
+
+@cache
+def _columns_of(
+    model: type[models.Model], left_out: tuple[str, ...]
+) -> tuple[str, str, list[models.Field[Any, Any]]]:
+    """Return the names of the columns and the places of their values, as SQL, and the columns."""
+    columns = [each for each in model._meta.concrete_fields if each.attname not in left_out]
+    names = ", ".join(connection.ops.quote_name(_name_of(column)) for column in columns)
+    return names, ", ".join(["%s"] * len(columns)), columns
 
 
 def _records(rows: Sequence[Any], columns: Sequence[models.Field[Any, Any]]) -> str:
@@ -193,6 +215,25 @@ def take(*, due: tuple[str, tuple[Any, ...]], lease_s: float, worker: str) -> li
         due=selection, later=LATER[connection.vendor], clock=CLOCK[connection.vendor]
     )
     return read(statement, [*chosen, lease_s, worker])
+
+
+def insert_held(rows: Sequence[Any], *, into: type[models.Model], lease_s: float) -> list[Any]:
+    """Store new work under a lease that begins now, and return the keys of its rows, in order.
+
+    The rows leave the same columns to the database, and each has a subject of its own.
+    """
+    left_out = (*_left_out(rows[0], into), "lease_until", "claimed_at")
+    names, places, columns = _columns_of(into, left_out)
+    database, postgres = connection.vendor, connection.vendor == "postgresql"
+    statement = HELD[database].format(
+        names=names, places=places, later=LATER[database], clock=CLOCK[database]
+    )
+    if postgres:
+        told = read(statement, [lease_s, _records(rows, columns)])
+    else:
+        told = [read(statement, [*_values(row, columns), lease_s])[0] for row in rows]
+    keys = {column_of(into, "subject").to_python(subject): key for key, subject in told}
+    return [keys[row.subject] for row in rows]
 
 
 def end(held: Sequence[tuple[int, int]]) -> set[int]:

@@ -102,6 +102,15 @@ def _moved(*columns: str) -> PreparedUpdate:
     return PreparedUpdate(compose)
 
 
+ENRICHED = PreparedUpdate(
+    lambda given: (
+        Signal.objects.filter(
+            event_id__in=given.each(Signal, "event_id", name="events"),
+            status=SignalStatus.ENQUEUED,
+        ),
+        {"status": SignalStatus.ENRICHED},
+    )
+)
 MOVED = _moved("status", "terminal_at")
 MOVED_WITH_REASON = _moved("status", "terminal_at", "reason")
 
@@ -318,6 +327,11 @@ def rerun(*, letter: DeadLetter, now: datetime) -> None:
     if rows.update(status=SignalStatus.ENQUEUED, run=F("run") + 1, terminal_at=None, reason={}):
         signal = Signal.objects.get(event_id=letter.trace)
         pipeline.announce("signal.submitted", signals=[signal], now=now)
+
+
+def mark_enriched(*, event_ids: Sequence[UUID]) -> set[UUID]:
+    """Note of signals that their facts are frozen; return those that were still waiting for it."""
+    return ENRICHED.changed(tell="event_id", events=event_ids)
 
 
 def mark_evaluated(*, event_ids: Sequence[UUID]) -> None:

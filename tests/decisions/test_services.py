@@ -8,6 +8,7 @@ from django.db import DatabaseError, transaction
 from pytest_django import Settings
 
 from decisions import services
+from decisions.jobs import JURY as JURY_WORK
 from decisions.models import Decision
 from decisions.types import JURY
 from enrichment.models import Enrichment
@@ -16,8 +17,10 @@ from evaluation.queries import Judged
 from evaluation.types import AttemptStatus, EvaluationStatus
 from pipeline import services as pipeline
 from pipeline.models import AuditEvent, DeadLetter, StageRun
+from pipeline.stage import Finished
+from pipeline.types import Claim, Done
 from signals.models import Signal
-from signals.types import Origin, SignalStatus
+from signals.types import Direction, Origin, SignalStatus
 from tests.factories import NOON, make_decision, make_enrichment, make_evaluation, make_signal
 
 pytestmark = pytest.mark.django_db
@@ -39,8 +42,8 @@ def signal() -> Signal:
     return signal
 
 
-def answer(signal: Signal, model: str, action: str | None, **changes: Any) -> None:
-    """Let a model answer (None: abstain) and the decision follow."""
+def judged(signal: Signal, model: str, action: str | None, **changes: Any) -> Judged:
+    """Let a model answer (None: abstain)."""
     row = Evaluation.objects.get(signal=signal, model=model)
     row.status = EvaluationStatus.DECIDED if action else EvaluationStatus.ABSTAINED
     row.outcome = AttemptStatus.OK if action else AttemptStatus.TIMEOUT
@@ -60,8 +63,18 @@ def answer(signal: Signal, model: str, action: str | None, **changes: Any) -> No
     )
     row.finished_at = LATER
     row.save()
-    facts = Enrichment.objects.get(event_id=signal.event_id)
-    services.decide(judged=[Judged(evaluation=row, enrichment=facts)], now=LATER)
+    return Judged(evaluation=row, enrichment=Enrichment.objects.get(event_id=signal.event_id))
+
+
+def answer(signal: Signal, model: str, action: str | None, **changes: Any) -> None:
+    """Let a model answer and the decision follow."""
+    services.decide(judged=[judged(signal, model, action, **changes)], now=LATER)
+
+
+def rule_at_the_deadline(signal: Signal) -> None:
+    event_id = signal.event_id
+    claim = Claim(id=1, stage="jury", subject=event_id, trace=event_id, run=1, token=1, attempts=1)
+    services.convene_juries([Finished(JURY_WORK, claim, event_id, Done())], LATER)
 
 
 def status_of(signal: Signal) -> str:
@@ -107,7 +120,7 @@ def test_the_jury_rules_when_the_last_model_has_answered(signal: Signal) -> None
 def test_a_late_answer_that_changes_nothing_brings_no_revision(signal: Signal) -> None:
     answer(signal, "a", "FOLLOW_ENTER")
     answer(signal, "b", "FOLLOW_ENTER")
-    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+    rule_at_the_deadline(signal)
 
     answer(signal, "c", "IGNORE")
 
@@ -120,7 +133,7 @@ def test_a_late_answer_that_tips_the_balance_is_published_as_revision_two(
 ) -> None:
     settings.JURY_QUORUM_PCT = 30
     answer(signal, "a", "FOLLOW_ENTER")
-    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+    rule_at_the_deadline(signal)
 
     answer(signal, "b", "IGNORE")
 
@@ -153,11 +166,11 @@ def test_what_was_decided_while_publishing_was_paused_comes_out_before_what_foll
 
 def test_the_deadline_rules_with_whoever_has_voted(signal: Signal) -> None:
     answer(signal, "a", "FOLLOW_ENTER")
-    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+    rule_at_the_deadline(signal)
     assert not Decision.objects.filter(model=JURY).exists(), "one of three is below the quorum"
 
     answer(signal, "b", "FOLLOW_ENTER")
-    services.convene_jury(None, signal.event_id, None, LATER)  # type: ignore[arg-type]
+    rule_at_the_deadline(signal)
 
     assert Decision.objects.get(model=JURY).decision == "FOLLOW_ENTER"
     assert status_of(signal) == SignalStatus.ENRICHED
@@ -201,6 +214,33 @@ def test_the_policy_remembers_what_was_followed_in_live_trading(signal: Signal) 
     decision = Decision.objects.get(signal=signal)
     assert decision.decision == "IGNORE"
     assert decision.policy_adjustments[0]["rule"] == "max_trades_per_hour 1"
+
+
+def test_the_policy_holds_between_signals_that_are_decided_together(signal: Signal) -> None:
+    second = make_signal(status=SignalStatus.ENRICHED, symbol=signal.symbol)
+    make_enrichment(second)
+    make_evaluation(second, model="a")
+    Enrichment.objects.update(constraints={"max_trades_per_hour": 1})
+    together = [judged(each, "a", "FOLLOW_ENTER") for each in (signal, second)]
+
+    services.decide(judged=together, now=LATER)
+
+    words = Decision.objects.filter(model="a").order_by("seq").values_list("signal", "decision")
+    assert list(words) == [(signal.id, "FOLLOW_ENTER"), (second.id, "IGNORE")]
+
+
+def test_the_policy_looks_back_at_each_model_and_symbol_by_itself(signal: Signal) -> None:
+    Enrichment.objects.update(constraints={"one_direction_only": True})
+    short = make_signal(symbol=signal.symbol, direction=Direction.SHORT)
+    long = make_signal(symbol="ETH")
+    make_decision(short, model="a", evaluated_at=LATER - timedelta(minutes=9))
+    make_decision(long, model="b", evaluated_at=LATER - timedelta(minutes=3))
+
+    both = [judged(signal, model, "FOLLOW_ENTER") for model in ("a", "b")]
+    services.decide(judged=both, now=LATER)
+
+    rows = Decision.objects.filter(signal=signal).values_list("model", "decision")
+    assert dict(rows) == {"a": "IGNORE", "b": "FOLLOW_ENTER"}
 
 
 def test_publishing_numbers_without_holes_in_order() -> None:
@@ -281,7 +321,7 @@ def test_the_jury_is_summoned_for_its_deadline(settings: Settings) -> None:
     signal = make_signal()
     settings.JURY_DEADLINE_MS = 6_000
 
-    services.summon_jury(signal=signal, now=NOON)
+    services.summon_jury(signals=[signal], now=NOON)
 
     run = StageRun.objects.get(stage="jury")
     assert run.next_at == NOON + timedelta(seconds=6)

@@ -16,6 +16,7 @@ from enrichment.models import Enrichment, Policy
 from enrichment.payload import canonical, sha256_of
 from markets.services import BadMarketData, BadRecording, MarketDataUnavailable
 from pipeline.models import AuditEvent, DeadLetter, StageRun
+from pipeline.stage import Finished
 from pipeline.types import Claim, Done, GiveUp, Result, RetryIn
 from signals.models import Signal
 from signals.services import submit_signals
@@ -38,7 +39,7 @@ def heard(settings: Settings) -> list[dict[str, Any]]:
     HEARD.append(heard)
     settings.ROUTES = {
         "signal.submitted": ("enrichment.services.request_enrichment",),
-        "signal.enriched": (f"{__name__}.hear",),
+        "signals.enriched": (f"{__name__}.hear",),
         "signal.closed": (),
     }
     return heard
@@ -93,9 +94,10 @@ def test_a_signal_gets_its_facts_and_goes_on(
     assert [each["passed"] for each in row.gates] == [True] * 4
     assert verbs() == ["RECEIVED", "ENQUEUED", "ENRICHED"]
     [told] = heard
-    assert (told["signal"], told["now"]) == (signal, row.created_at)
-    assert told["signal"].status == "ENRICHED"
-    assert told["enrichment"].payload_sha256 == row.payload_sha256
+    [enriched] = told["enriched"]
+    assert (enriched.signal, told["now"]) == (signal, row.created_at)
+    assert enriched.signal.status == "ENRICHED"
+    assert enriched.enrichment.payload_sha256 == row.payload_sha256
     assert StageRun.objects.get().status == "DONE"
 
 
@@ -171,7 +173,7 @@ def test_a_signal_cancelled_meanwhile_is_left_alone(
         token=0,
         attempts=1,
     )
-    jobs.settle(claim, work, result.value, now)
+    jobs.settle([Finished(ENRICH, claim, work, result)], now)
 
     assert heard == []
     assert not Enrichment.objects.exists()

@@ -12,6 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from decisions.models import Decision
+from enrichment.queries import Enriched
 from evaluation import admission, services
 from evaluation.evaluators.base import Evaluator
 from evaluation.evaluators.scripted import Scripted
@@ -29,7 +30,8 @@ from evaluation.queries import Assignment
 from evaluation.types import ALL_MODELS, Action, AttemptStatus, Case, Opinion, Verdict
 from evaluation.types import Attempt as AttemptMade
 from pipeline.models import StageRun
-from pipeline.types import Claim, GiveUp
+from pipeline.stage import Finished
+from pipeline.types import Claim, Done, GiveUp
 from signals.models import Signal
 from signals.types import SignalStatus
 from tests.factories import NOON, make_enrichment, make_signal
@@ -106,7 +108,9 @@ def wire(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 def enriched(payload: str = "{}") -> Signal:
     signal = make_signal(status=SignalStatus.ENRICHED)
     enrichment = make_enrichment(signal, payload=payload)
-    services.request_evaluations(signal=signal, enrichment=enrichment, now=NOON)
+    services.request_evaluations(
+        enriched=[Enriched(signal=signal, enrichment=enrichment)], now=NOON
+    )
     return signal
 
 
@@ -328,7 +332,8 @@ def test_two_workers_that_called_for_one_evaluation_leave_all_their_calls(wire: 
     )  # fmt: skip
 
     services.record_late(claim, mine, asyncio.run(services.ask(mine)), NOON)
-    services.record_opinion(claim, theirs, asyncio.run(services.ask(theirs)), NOON)
+    answered = Done(asyncio.run(services.ask(theirs)))
+    services.record_opinions([Finished(EVALUATE, claim, theirs, answered)], NOON)
 
     assert list(Attempt.objects.order_by("number").values_list("number", flat=True)) == [1, 2]
     assert evaluation().cost_usd == Decimal("0.006")

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from pytest_django import Settings
 
+from enrichment.queries import Enriched
 from evaluation import services
 from evaluation.evaluators.base import Abstained, Evaluator
 from evaluation.evaluators.scripted import Scripted
@@ -58,7 +59,9 @@ def wire(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 def enriched() -> Signal:
     signal = make_signal(status=SignalStatus.ENRICHED)
     enrichment = make_enrichment(signal, constraints={"max_position_size_pct": 25})
-    services.request_evaluations(signal=signal, enrichment=enrichment, now=NOON)
+    services.request_evaluations(
+        enriched=[Enriched(signal=signal, enrichment=enrichment)], now=NOON
+    )
     return signal
 
 

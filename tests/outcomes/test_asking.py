@@ -11,6 +11,8 @@ import pytest
 from django.db import transaction
 
 from decisions import services as decisions
+from decisions.queries import Bench, Made
+from enrichment.queries import Enriched
 from evaluation.models import Evaluation
 from evaluation.queries import Judged
 from evaluation.types import AttemptStatus, EvaluationStatus
@@ -37,7 +39,7 @@ def signal() -> Signal:
 
 def ask_about(signal: Signal, **facts: Any) -> Question:
     enrichment = make_enrichment(signal, facts=FACTS | facts)
-    services.ask_about_signal(signal=signal, enrichment=enrichment, now=LATER)
+    services.ask_about_signals(enriched=[Enriched(signal=signal, enrichment=enrichment)], now=LATER)
     return Question.objects.get(event_id=signal.event_id, run=signal.run, model="")
 
 
@@ -105,7 +107,8 @@ def test_a_transaction_that_fails_leaves_no_question(signal: Signal) -> None:
     facts = make_enrichment(make_signal(), facts=FACTS)
 
     with pytest.raises(RuntimeError), transaction.atomic():
-        services.ask_about_decision(decision=decision, signal=signal, enrichment=facts, now=LATER)
+        made = Made(decision=decision, bench=Bench(signal=signal, enrichment=facts))
+        services.ask_about_decisions(made=[made], now=LATER)
         raise RuntimeError("the worker dies")
 
     assert not Question.objects.exists()
@@ -115,8 +118,9 @@ def test_asking_again_changes_nothing() -> None:
     signal = make_signal()
     facts = make_enrichment(signal, facts=FACTS)
 
-    services.ask_about_signal(signal=signal, enrichment=facts, now=LATER)
-    services.ask_about_signal(signal=signal, enrichment=facts, now=LATER + timedelta(hours=1))
+    enriched = [Enriched(signal=signal, enrichment=facts)]
+    services.ask_about_signals(enriched=enriched, now=LATER)
+    services.ask_about_signals(enriched=enriched, now=LATER + timedelta(hours=1))
 
     assert Question.objects.get().asked_at == LATER
     assert Outcome.objects.count() == 1

@@ -11,6 +11,7 @@ from django.conf import settings as django_settings
 from pytest_django import Settings
 
 from decisions.models import Decision
+from enrichment.queries import Enriched
 from evaluation import services as evaluation
 from evaluation.models import Evaluation
 from outcomes import alerting, queries, services
@@ -49,7 +50,7 @@ def a_signal(**changes: Any) -> Signal:
 
 def shadow(signal: Signal) -> None:
     facts = make_enrichment(make_signal())
-    services.shadow_signal(signal=signal, enrichment=facts, now=NOON)
+    services.shadow_signals(enriched=[Enriched(signal=signal, enrichment=facts)], now=NOON)
 
 
 def scores(experiment: Experiment, *, gain: float, count: int) -> None:

@@ -107,3 +107,5 @@ def test_an_update_says_how_many_rows_it_changed() -> None:
     assert changed == 2
     assert {row.trace for row in closed} == {rows[0].trace, rows[2].trace}
     assert close.run(traces=[], reason="") == 0
+    again = {"traces": [rows[1].trace, uuid4()], "reason": "again"}
+    assert close.changed(tell="subject", **again) == {rows[1].subject}

@@ -48,12 +48,13 @@ class Journal:
             raise self.result
         return self.result
 
-    def settle(self, claim: Claim, work: UUID, value: Any, now: datetime) -> None:
-        services.record(trace=claim.trace, verb="SETTLED", actor="test", at=now)
-        services.open_runs(self.opens)
-        if work in self.refuse:
-            raise ZeroDivisionError("told to break")
-        self.settled.append(value)
+    def settle(self, batch: Sequence[Finished], now: datetime) -> None:
+        for item in batch:
+            services.record(trace=item.claim.trace, verb="SETTLED", actor="test", at=now)
+            services.open_runs(self.opens)
+            if item.work in self.refuse:
+                raise ZeroDivisionError("told to break")
+            self.settled.append(item.value)
 
     def give_up(self, run: StageRun, failure: GiveUp, now: datetime) -> None:
         services.record(trace=run.trace, verb="GIVEN_UP", actor="test", at=now)

@@ -66,6 +66,21 @@ def test_what_the_database_gives_by_default_is_left_to_it() -> None:
     assert stored.created_at is not None
 
 
+def test_work_that_is_held_from_the_start_is_told_by_its_keys_in_order() -> None:
+    rows = [a_run() for _ in range(3)]
+    for row in rows:
+        row.status, row.token, row.worker = "RUNNING", 1, "w"
+
+    keys = statements.insert_held(rows, into=StageRun, lease_s=5.0)
+
+    assert [StageRun.objects.get(id=key).subject for key in keys] == [row.subject for row in rows]
+    for stored in StageRun.objects.all():
+        assert stored.lease_until is not None
+        assert stored.claimed_at is not None
+        assert stored.lease_until - stored.claimed_at == timedelta(seconds=5)
+        assert (stored.status, stored.token, stored.worker) == ("RUNNING", 1, "w")
+
+
 def test_columns_that_a_row_does_not_have_get_the_defaults_of_its_model() -> None:
     subject = uuid4()
     row = SimpleNamespace(stage="jury", subject=subject, trace=subject, attempts_max=2)

@@ -16,8 +16,8 @@ from pipeline import queries, services, tracing
 from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun
 from pipeline.reconcile import reconcile
 from pipeline.services import Opening
-from pipeline.stage import Stage
-from pipeline.types import Claim, Done, GiveUp, Result
+from pipeline.stage import Finished, Stage
+from pipeline.types import Done, GiveUp, Result
 from pipeline.worker import Worker
 
 
@@ -57,8 +57,8 @@ class Errand:
         self.at_once -= 1
         return Done()
 
-    def settle(self, claim: Claim, work: UUID, value: Any, now: datetime) -> None:
-        self.done.append(work)
+    def settle(self, batch: Sequence[Finished], now: datetime) -> None:
+        self.done += [item.work for item in batch]
 
     def give_up(self, run: StageRun, failure: GiveUp, now: datetime) -> None:
         self.buried.append(run.subject)
@@ -110,12 +110,13 @@ async def test_work_knows_the_request_that_brought_it_and_what_follows_keeps_it(
         known.append((tracing.current_request_id(), tracing.current_event_id()))
         return Done()
 
-    def settle(claim: Claim, *_: object) -> None:
-        services.record(trace=claim.trace, verb="SETTLED", actor="test", at=datetime.now(UTC))
-        if claim.subject == first:
-            services.open_runs(
-                [Opening(stage="errand", subject=second, trace=first, attempts_max=1)]
-            )
+    def settle(batch: Sequence[Finished], now: datetime) -> None:
+        for item in batch:
+            services.record(trace=item.claim.trace, verb="SETTLED", actor="test", at=now)
+            if item.claim.subject == first:
+                services.open_runs(
+                    [Opening(stage="errand", subject=second, trace=first, attempts_max=1)]
+                )
 
     def open_first() -> None:
         with tracing.request("walk-7"):
@@ -162,10 +163,10 @@ async def test_what_follows_is_done_at_once_without_bell_or_poll(settings: Setti
     first, second = Errand(), Errand(concurrency=1)
     following = replace(second.stage, name="following", equip=lambda given: given)
 
-    def settle(claim: Claim, work: UUID, value: Any, now: datetime) -> None:
-        subject = uuid4()
+    def settle(batch: Sequence[Finished], now: datetime) -> None:
+        new, trace = uuid4(), batch[0].work
         services.open_runs(
-            [Opening(stage="following", subject=subject, trace=work, attempts_max=3, given=subject)]
+            [Opening(stage="following", subject=new, trace=trace, attempts_max=3, given=new)]
         )
 
     await sync_to_async(open_errands)(1)
