@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from django.db.migrations import RunPython
+from django.db.migrations.operations.base import Operation
 
 FUNCTION = """
 CREATE OR REPLACE FUNCTION {name}() RETURNS trigger AS $$
@@ -29,9 +30,53 @@ BEGIN SELECT RAISE(ABORT, '{message}'); END
 """
 
 
+class Refusal(Operation):
+    """Makes a trigger. It asks for no models, whose rendering would take longer than all of it."""
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, words: dict[str, str], *, looks: bool) -> None:
+        self.words = words
+        self.looks = looks
+
+    def describe(self) -> str:
+        return "Refuse {event} on {table}: {message}".format(**self.words)
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """Leave the models as they are."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        del app_label, from_state, to_state
+        is_sqlite = schema_editor.connection.vendor == "sqlite"
+        for statement in self._on_sqlite() if is_sqlite else self._on_postgres():
+            schema_editor.execute(statement.format(**self.words))
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        del app_label, from_state, to_state
+        if schema_editor.connection.vendor == "sqlite":
+            schema_editor.execute("DROP TRIGGER {name}".format(**self.words))
+        else:
+            schema_editor.execute("DROP TRIGGER {name} ON {table}".format(**self.words))
+            schema_editor.execute("DROP FUNCTION {name}()".format(**self.words))
+
+    def _on_sqlite(self) -> Iterator[str]:
+        yield "DROP TRIGGER IF EXISTS {name}"
+        yield SQLITE
+
+    def _on_postgres(self) -> Iterator[str]:
+        yield "DROP TRIGGER IF EXISTS {name} ON {table}"
+        yield POSTGRES_LOOKING if self.looks else FUNCTION
+        yield POSTGRES.replace("{when}", "TRUE") if self.looks else POSTGRES
+
+
 def refuse(
     *, name: str, table: str, event: str, when: str, message: str, looks: bool = False
-) -> RunPython:
+) -> Refusal:
     """Return an operation that refuses ``event`` on rows of ``table`` for which ``when`` holds.
 
     ``when`` speaks of OLD and NEW in SQL that SQLite and PostgreSQL both understand; if it looks
@@ -41,23 +86,4 @@ def refuse(
     """
     words = {"name": name, "table": table, "event": event, "when": when, "message": message}
     words["row"] = "OLD" if event == "DELETE" else "NEW"
-
-    def create(apps: Any, schema_editor: Any) -> None:
-        del apps
-        if schema_editor.connection.vendor == "sqlite":
-            schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}")
-            schema_editor.execute(SQLITE.format(**words))
-        else:
-            schema_editor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
-            schema_editor.execute((POSTGRES_LOOKING if looks else FUNCTION).format(**words))
-            schema_editor.execute(POSTGRES.format(**(words | {"when": "TRUE"} if looks else words)))
-
-    def drop(apps: Any, schema_editor: Any) -> None:
-        del apps
-        if schema_editor.connection.vendor == "sqlite":
-            schema_editor.execute(f"DROP TRIGGER {name}")
-        else:
-            schema_editor.execute(f"DROP TRIGGER {name} ON {table}")
-            schema_editor.execute(f"DROP FUNCTION {name}()")
-
-    return RunPython(create, drop)
+    return Refusal(words, looks=looks)

@@ -7,6 +7,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.db.migrations.state import ProjectState
 
 from access.grants import grant
 from access.models import User
@@ -14,7 +15,6 @@ from access.models import User
 pytestmark = pytest.mark.django_db
 
 OPERATES = ("pipeline.requeue", "pipeline.pause", "signals.cancel", "evaluation.switch_model")
-APPS: Any = apps
 EDITOR: Any = SimpleNamespace(connection=connection)
 TRADES = {"signals.add_note", "signals.add_mute"}
 ADMINISTERS = ("access.manage_keys", "enrichment.activate_rules", "evaluation.promote_prompt")
@@ -62,12 +62,11 @@ def test_nobody_may_delete_or_edit_what_was_recorded() -> None:
 
 
 def test_what_a_room_grants_later_can_be_taken_back() -> None:
-    operation = grant(["Viewer"], "pipeline.purge")
-    operation.code(APPS, EDITOR)
+    operation, state = grant(["Viewer"], "pipeline.purge"), ProjectState.from_apps(apps)
+    operation.database_forwards("lens_site", EDITOR, state, state)
     given = member("Viewer").has_perm("pipeline.purge")
 
-    assert operation.reverse_code is not None
-    operation.reverse_code(APPS, EDITOR)
+    operation.database_backwards("lens_site", EDITOR, state, state)
 
     assert given
     assert not User.objects.get(username="viewer").has_perm("pipeline.purge")
@@ -75,5 +74,15 @@ def test_what_a_room_grants_later_can_be_taken_back() -> None:
 
 @pytest.mark.parametrize("name", ["pipeline.nothing", "pipeline.nothing*"])
 def test_a_permission_that_does_not_exist_cannot_be_granted(name: str) -> None:
+    state = ProjectState.from_apps(apps)
+
     with pytest.raises(LookupError, match="no permission is named"):
-        grant(["Viewer"], name).code(APPS, EDITOR)
+        grant(["Viewer"], name).database_forwards("lens_site", EDITOR, state, state)
+
+
+def test_granting_renders_no_model_of_the_house() -> None:
+    state = ProjectState.from_apps(apps)
+
+    grant(["Viewer"], "pipeline.purge").database_forwards("lens_site", EDITOR, state, state)
+
+    assert "apps" not in vars(state)  # where Django keeps what it has rendered
