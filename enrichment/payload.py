@@ -80,11 +80,13 @@ def payload_of(
     }
     payload: Payload = {key: _rounded(part) for key, part in whole.items()}
     _add_context(payload, signal.context)
+    text = canonical(payload)
     for shrink in _shrinkings(payload):
-        if _size(payload) <= PAYLOAD_MAX_BYTES:
+        if len(text.encode()) <= PAYLOAD_MAX_BYTES:
             break
         shrink(payload)
-    return canonical(payload)
+        text = canonical(payload)
+    return text
 
 
 def _size(value: object) -> int:

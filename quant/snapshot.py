@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class BadSnapshot(ValueError):
 
 def freeze(values: DataclassInstance, *, version: int) -> dict[str, Any]:
     """Return the fields as a mapping that JSON can hold, with the version of their meaning."""
-    return {"version": version, **asdict(values)}
+    return {"version": version} | {each.name: getattr(values, each.name) for each in fields(values)}
 
 
 def thaw(kind: type[Snapshot], plain: Mapping[str, Any], *, version: int) -> Snapshot:
