@@ -2,14 +2,19 @@
 
 A number that is not there is None and its path is flagged as missing; one that cannot be true is
 None too and its path is flagged as out of range. NaN never leaves this module.
+
+What follows from candles alone is remembered by the candles themselves, whatever market they come
+from, so that of many signals in one candle only the first is computed for (ADR 0056).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,10 +24,15 @@ from enrichment.types import Limits, Measured, QualityFlags, Snapshot
 from markets.types import CandleSeries, Level, OrderBook, Quote
 from quant.candles import gaps
 from quant.indicators import indicator_named
-from quant.indicators.support_resistance import PriceLevel, support_resistance
+from quant.indicators.support_resistance import (
+    PriceLevel,
+    SupportResistance,
+    support_resistance,
+)
 from quant.types import TIMEFRAMES, Bars
 
 BPS = 10_000.0
+KEPT_SERIES = 512  # candles that what follows from them is remembered of: 10 kB each
 FAR_FRAC = 0.5  # two prices of one instrument that differ by more: one of them is wrong
 FUNDING_MAX = 0.04  # per hour; the cap of Hyperliquid, above that of other venues
 OI_FALL_MAX_PCT = -100.0
@@ -179,7 +189,7 @@ def _timeframe(
     snapshot: Snapshot,
     timeframe: str,
     *,
-    uses: Sequence[IndicatorUse],
+    uses: tuple[IndicatorUse, ...],
     wanted: int,
     limits: Limits,
 ) -> Measured:
@@ -188,23 +198,35 @@ def _timeframe(
     if series is None or not len(series.bars):
         return Measured(flags=_absent(path, snapshot.faults.get(f"candles.{timeframe}")))
     bars = series.bars[-wanted:]  # not more, so that what else is gathered changes no average
+    found = _technicals(bars, path, uses=uses, wanted=wanted)
+    if not found.values:
+        return found
+    is_old = is_stale(series, as_of=snapshot.as_of, limits=limits)
+    return Measured(
+        values=found.values,
+        flags=replace(found.flags, stale_data=(path,)) if is_old else found.flags,
+        provenance={path: {"as_of": found.values["closed_at"], "source": series.source}},
+    )
+
+
+@lru_cache(maxsize=KEPT_SERIES)
+def _technicals(bars: Bars, path: str, *, uses: tuple[IndicatorUse, ...], wanted: int) -> Measured:
+    """Return what follows from the candles alone; without values if no market has such candles."""
     if not are_candles(bars):
         return Measured(flags=QualityFlags(out_of_range=(path,)))
     columns = _last_columns(bars, uses)
     wrong = tuple(name for name, value in columns.items() if not _is_possible(name, value))
-    closed_at = _closed_at(bars)
     values = {name: None if name in wrong else value for name, value in columns.items()}
+    closed_at = moment(_closed_at(bars))
     return Measured(
-        values={"closed_at": moment(closed_at), "close": float(bars.close[-1]), **values},
+        values=MappingProxyType({"closed_at": closed_at, "close": float(bars.close[-1]), **values}),
         flags=QualityFlags(
             missing_data=tuple(
                 f"{path}.{name}" for name, value in columns.items() if value is None
             ),
-            stale_data=(path,) if is_stale(series, as_of=snapshot.as_of, limits=limits) else (),
             out_of_range=tuple(f"{path}.{name}" for name in wrong),
             notes=_history_notes(bars, path=path, wanted=wanted),
         ),
-        provenance={path: _origin(closed_at, series.source)},
     )
 
 
@@ -263,11 +285,9 @@ def _levels(snapshot: Snapshot, use: LevelsUse | None) -> Measured:
     series = snapshot.candles.get(use.timeframe)
     if series is None or not len(series.bars):
         return Measured(flags=_absent("levels", snapshot.faults.get(f"candles.{use.timeframe}")))
-    if not are_candles(series.bars):
+    found = _turning_points(series.bars, use)
+    if found is None:
         return Measured(flags=QualityFlags(out_of_range=("levels",)))
-    found = support_resistance(
-        series.bars, lookback=use.lookback, sensitivity=use.sensitivity, most=use.most
-    )
     short = len(series.bars) < use.lookback
     there = f"levels: {len(series.bars)} of {use.lookback} candles looked at"
     return Measured(
@@ -278,6 +298,16 @@ def _levels(snapshot: Snapshot, use: LevelsUse | None) -> Measured:
         },
         flags=QualityFlags(notes=(there,) if short else ()),
         provenance={"levels": _origin(_closed_at(series.bars), series.source)},
+    )
+
+
+@lru_cache(maxsize=KEPT_SERIES)
+def _turning_points(bars: Bars, use: LevelsUse) -> SupportResistance | None:
+    """Return where the market turned, or None if no market has such candles."""
+    if not are_candles(bars):
+        return None
+    return support_resistance(
+        bars, lookback=use.lookback, sensitivity=use.sensitivity, most=use.most
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from enrichment.measures import are_candles, is_stale, moment
+from enrichment.measures import KEPT_SERIES, are_candles, is_stale, moment
 from enrichment.types import Limits, Snapshot
 from quant.engine_features import engine_features
 from quant.ensemble import MIN_BARS, ensemble_features
@@ -83,8 +84,13 @@ def model_facts(
 
 def _ensemble(snapshot: Snapshot, timeframe: str) -> dict[str, Any]:
     bars = _bars(snapshot, timeframe, count=ENSEMBLE_BARS)
-    if isinstance(bars, str):
-        return {"missing": bars}
+    return {"missing": bars} if isinstance(bars, str) else dict(_ensemble_of(bars, timeframe))
+
+
+@lru_cache(maxsize=KEPT_SERIES)
+def _ensemble_of(bars: Bars, timeframe: str) -> Mapping[str, Any]:
+    if not are_candles(bars):
+        return _impossible(timeframe)
     if len(bars) < MIN_BARS:
         return {"missing": f"needs {MIN_BARS} closed {timeframe} bars, has {len(bars)}"}
     return ensemble_features(bars).to_dict()
@@ -92,7 +98,16 @@ def _ensemble(snapshot: Snapshot, timeframe: str) -> dict[str, Any]:
 
 def _engine(snapshot: Snapshot, timeframe: str) -> dict[str, Any]:
     bars = _bars(snapshot, timeframe, count=ENGINE_BARS)
-    return {"missing": bars} if isinstance(bars, str) else engine_features(bars).to_dict()
+    return {"missing": bars} if isinstance(bars, str) else dict(_engine_of(bars, timeframe))
+
+
+@lru_cache(maxsize=KEPT_SERIES)
+def _engine_of(bars: Bars, timeframe: str) -> Mapping[str, Any]:
+    return engine_features(bars).to_dict() if are_candles(bars) else _impossible(timeframe)
+
+
+def _impossible(timeframe: str) -> dict[str, Any]:
+    return {"missing": f"the {timeframe} bars hold values that no market has"}
 
 
 def _bars(snapshot: Snapshot, timeframe: str, *, count: int) -> Bars | str:
@@ -102,8 +117,7 @@ def _bars(snapshot: Snapshot, timeframe: str, *, count: int) -> Bars | str:
         return snapshot.faults.get(f"candles.{timeframe}", f"no {timeframe} bars were asked for")
     if not len(series.bars):
         return f"has no closed {timeframe} bar"
-    bars = series.bars[-count:]
-    return bars if are_candles(bars) else f"the {timeframe} bars hold values that no market has"
+    return series.bars[-count:]
 
 
 def _atr(features: Mapping[str, Any]) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +30,7 @@ DERIVATIVE_FIELDS = (
 )
 HISTORY_PER_WARM_UP = 4  # an average's start is forgotten by then; quant.indicators, warm_up
 LEVELS_TIMEFRAME = "1h"
+KEPT_PROFILES = 256
 BARS_MAX = 5_000  # the most a venue tells at once
 
 BUILT_INS: Mapping[str, Definition] = MappingProxyType(
@@ -63,6 +65,9 @@ class IndicatorUse:
     name: str
     options: Mapping[str, Any]
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # a mapping has none, and few uses of one indicator differ
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelsUse:
@@ -91,17 +96,22 @@ class Profile:
     levels: LevelsUse | None
     book_imbalance_pct: tuple[float, ...]
 
-    def bars_needed(self) -> dict[str, int]:
+    def bars_needed(self) -> Mapping[str, int]:
         """Return how many closed candles to ask for by timeframe."""
-        warm_ups = [
-            indicator_named(use.name).warm_up(**use.options) * HISTORY_PER_WARM_UP
-            for use in self.indicators
-        ]
-        needed = dict.fromkeys(self.timeframes, max([1, *warm_ups]))
-        if self.levels is not None:
-            step = self.levels.timeframe
-            needed[step] = max(needed.get(step, 1), self.levels.lookback)
-        return needed
+        return _bars_needed(self)
+
+
+@lru_cache(maxsize=KEPT_PROFILES)
+def _bars_needed(profile: Profile) -> Mapping[str, int]:
+    warm_ups = [
+        indicator_named(use.name).warm_up(**use.options) * HISTORY_PER_WARM_UP
+        for use in profile.indicators
+    ]
+    needed = dict.fromkeys(profile.timeframes, max([1, *warm_ups]))
+    if profile.levels is not None:
+        step = profile.levels.timeframe
+        needed[step] = max(needed.get(step, 1), profile.levels.lookback)
+    return MappingProxyType(needed)
 
 
 def resolve(

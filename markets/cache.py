@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
@@ -33,6 +34,7 @@ COMMANDS_AT_ONCE = 32  # redis-py gives up beyond 100 connections
 TURN_MS = 3_000  # a turn whose holder died is free again after this
 POLL_S = 0.02
 KEPT_VALUES = 512
+KEPT_CUTS = 256
 COLUMNS = 6
 
 # KEYS: value. Returns it ('' if there is none) and how many ms it will be kept.
@@ -293,15 +295,20 @@ class CandleTail:
         return int(self.bars.close_ms[-1]) if len(self.bars) else 0
 
     def closed(self, *, count: int, end_ms: int) -> Bars:
-        """Return at most ``count`` candles closed by ``end_ms``."""
-        stop = int(np.searchsorted(self.bars.close_ms, end_ms, side="right"))
-        return self.bars[max(0, stop - count) : stop]
+        """Return at most ``count`` candles closed by ``end_ms``; the same ones for all who ask."""
+        return _closed(self, count, end_ms)
 
     def reaches_back(self, *, count: int, end_ms: int) -> bool:
         """Return whether ``count`` candles closed by ``end_ms`` are here, or all there are."""
         if self.asked < count:
             return False
         return len(self.bars) < self.asked or len(self.closed(count=count, end_ms=end_ms)) >= count
+
+
+@lru_cache(maxsize=KEPT_CUTS)
+def _closed(tail: CandleTail, count: int, end_ms: int) -> Bars:
+    stop = int(np.searchsorted(tail.bars.close_ms, end_ms, side="right"))
+    return tail.bars[max(0, stop - count) : stop]
 
 
 def joined(old: Bars, newer: Bars, *, count: int) -> Bars:

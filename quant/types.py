@@ -51,6 +51,9 @@ class Side(StrEnum):
 class Bars:
     """Closed or forming candles of one instrument and one timeframe, oldest first.
 
+    Bars are equal when they hold the same candles, bit for bit, so what a pure function made of
+    them may be remembered by them (ADR 0056).
+
     Shapes: every array is (n,).
     Units: ``open_ms`` in unix milliseconds UTC; prices in quote currency; volume in base units.
     Edges: empty is allowed; missing candles are simply absent (``quant.candles.gaps`` names them).
@@ -92,12 +95,26 @@ class Bars:
         return int(self.open_ms.size)
 
     def __getitem__(self, part: slice) -> Bars:
-        return Bars(
-            self.open_ms[part],
-            self.open[part],
-            self.high[part],
-            self.low[part],
-            self.close[part],
-            self.volume[part],
-            self.timeframe_s,
-        )
+        columns = {name: getattr(self, name)[part] for name in _COLUMNS}
+        if columns["open_ms"].size == self.open_ms.size and part.step is None:
+            return self
+        bars = object.__new__(Bars)
+        for name, column in columns.items():
+            object.__setattr__(bars, name, column)
+        object.__setattr__(bars, "timeframe_s", self.timeframe_s)
+        if part.step is not None:  # what is in a row was checked with the whole
+            bars.__post_init__()
+        return bars
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bars) and self._content() == other._content()
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> tuple[int, bytes]:
+        columns = [getattr(self, name).tobytes() for name in _COLUMNS]
+        return self.timeframe_s, b"".join(columns)
+
+
+_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")

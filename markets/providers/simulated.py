@@ -38,6 +38,7 @@ MINUTE_S = 60
 KEPT_MARKETS = 1_024
 KEPT_DAYS = 128  # minutes of one symbol and day: 58 kB
 KEPT_BLOCKS = 8_192  # longer candles of one symbol, timeframe and day: 2 kB and less
+KEPT_BARS = 128  # the last candles of one symbol and timeframe: 10 kB of a few hundred
 
 # (days, size in daily volatilities): slow layers are large, so trends last for days
 PRICE_LAYERS = ((1, 0.4), (4, 1.2), (16, 2.4), (64, 4.8), (256, 9.6))
@@ -154,6 +155,13 @@ class SimulatedMarket:
         start_s = max(0, end_s - count * timeframe_s)
         if start_s >= end_s:
             return Bars.empty(timeframe_s=timeframe_s)
+        return _BARS.get(
+            (self._key, timeframe_s, start_s, end_s),
+            lambda: self._cut(timeframe_s=timeframe_s, start_s=start_s, end_s=end_s),
+        )
+
+    def _cut(self, *, timeframe_s: int, start_s: int, end_s: int) -> Bars:
+        """Return the candles from one moment to another, both on the grid of the timeframe."""
         first_day, last_day = start_s // DAY_S, (end_s - 1) // DAY_S
         table = np.concatenate(
             [self._block(day, timeframe_s) for day in range(first_day, last_day + 1)]
@@ -310,6 +318,7 @@ class _Kept(Generic[K, V]):
 
 _DAYS: _Kept[tuple[int, int], Table] = _Kept(KEPT_DAYS)
 _BLOCKS: _Kept[tuple[int, int, int], Table] = _Kept(KEPT_BLOCKS)
+_BARS: _Kept[tuple[int, int, int, int], Bars] = _Kept(KEPT_BARS)
 
 
 def _character(key: int) -> Character:

@@ -45,6 +45,7 @@ async def test_a_candle_never_changes(provider: Simulated) -> None:
     now = await provider.candles(symbol="ETH", timeframe="5m", count=40, as_of=NOON)
     simulated._DAYS._values.clear()
     simulated._BLOCKS._values.clear()
+    simulated._BARS._values.clear()
     tomorrow = await provider.candles(
         symbol="ETH", timeframe="5m", count=40 + 288, as_of=NOON + timedelta(days=1)
     )

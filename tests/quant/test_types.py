@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,42 @@ def test_a_slice_keeps_every_column_together() -> None:
     assert len(part) == 3
     for name in ("open_ms", "open", "high", "low", "close", "volume"):
         np.testing.assert_array_equal(getattr(part, name), getattr(bars, name)[4:7])
+
+
+def test_a_part_of_bars_may_leave_some_out_but_not_turn_round() -> None:
+    bars = random_walk(seed=1, count=10)
+
+    assert bars[::2].open_ms.tolist() == bars.open_ms[::2].tolist()
+    assert bars[-99:] is bars
+    with pytest.raises(ValueError, match="oldest first"):
+        bars[::-1]
+
+
+def test_bars_with_the_same_candles_are_equal_wherever_they_come_from() -> None:
+    long, short = random_walk(seed=1, count=10), random_walk(seed=1, count=10)[3:]
+
+    assert long[3:] == short
+    assert hash(long[3:]) == hash(short)
+    assert long != short
+    assert short != "bars"
+
+
+@pytest.mark.parametrize("name", ["open_ms", "open", "high", "low", "close", "volume"])
+def test_bars_that_differ_in_one_bit_are_not_equal(name: str) -> None:
+    bars = random_walk(seed=1, count=10)
+    column = getattr(bars, name).copy()
+    column.view(np.int64)[-1] += 1
+
+    other = replace(bars, **{name: column})
+
+    assert other != bars
+    assert {bars: 1}.get(other) is None
+
+
+def test_bars_of_another_timeframe_are_not_equal() -> None:
+    bars = random_walk(seed=1, count=10)
+
+    assert replace(bars, timeframe_s=60) != bars
 
 
 def test_empty_bars_have_length_zero() -> None:
