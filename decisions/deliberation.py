@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, F, IntegerField, Q, QuerySet, Subquery, When
+from django.db.models import Case, IntegerField, Q, QuerySet, Subquery, When
 
 from decisions.clamp import History, Needs
 from decisions.models import ConfidenceMap, Decision, VoiceWeights
@@ -127,12 +127,12 @@ def list_ruled(*, signals: Sequence[Signal]) -> set[int]:
     return {key for key, run in RULED.rows(signals=list(runs)) if runs[key] == run}
 
 
-def list_stories(*, signals: Sequence[Signal]) -> dict[int, Story]:
-    """Return what was decided on these signals so far, by row id."""
+def list_stories(*, signals: Sequence[Signal], made: Sequence[Decision] = ()) -> dict[int, Story]:
+    """Return what was decided on these signals so far, by row id; ``made`` is not stored yet."""
     runs = {signal.id: signal.run for signal in signals}
     mine: dict[int, list[Decision]] = {signal.id: [] for signal in signals}
-    for row in DECIDED.rows(signals=list(runs)):
-        if row.run == runs[row.signal_id]:
+    for row in (*DECIDED.rows(signals=list(runs)), *made):
+        if runs.get(row.signal_id) == row.run:
             mine[row.signal_id].append(row)
     return {signal_id: _story(found) for signal_id, found in mine.items()}
 
@@ -222,10 +222,7 @@ def has_unpublished() -> bool:
 
 
 def list_unpublished(*, limit: int) -> list[Decision]:
-    """Return the decisions that wait to be published, oldest first, a ruling after its votes.
-
-    Each knows as ``signal_status`` where its signal stands.
-    """
+    """Return what waits to be published, with its signal, oldest first, rulings after votes."""
     return _unpublished(limit).rows()
 
 
@@ -233,8 +230,8 @@ def list_unpublished(*, limit: int) -> list[Decision]:
 def _unpublished(limit: int) -> Prepared[Decision]:
     rows = Decision.objects.filter(published_at=None, withheld="")
     members_first = Case(When(model=JURY, then=1), default=0, output_field=IntegerField())
-    known = rows.annotate(signal_status=F("signal__status"))
-    return Prepared(lambda _: known.order_by("evaluated_at", members_first, "model")[:limit])
+    in_turn = rows.select_related("signal").order_by("evaluated_at", members_first, "model")
+    return Prepared(lambda _: in_turn[:limit])
 
 
 def list_not_out(*, event_ids: Collection[UUID]) -> tuple[set[UUID], set[UUID]]:

@@ -68,6 +68,14 @@ class Known:
     past: Past
 
 
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Decisions of one moment that are not stored yet."""
+
+    decisions: tuple[Decision, ...]
+    at: datetime
+
+
 def summon_jury(*, signals: Sequence[Signal], now: datetime) -> None:
     """Set the hour at which the jury rules with whoever has voted by then."""
     due_at = now + timedelta(milliseconds=settings.JURY_DEADLINE_MS)
@@ -103,12 +111,9 @@ def decide(*, judged: Sequence[Judged], now: datetime) -> None:
     models = {each.evaluation.model for each in live}
     known = _known(list(benches.values()), models=models, now=now)
     decided = [each for each in live if each.evaluation.status == EvaluationStatus.DECIDED]
-    _make(
-        [_decided(benches[each.evaluation.signal_id], each, known, now=now) for each in decided],
-        now=now,
-    )
-    _deliberate(list(benches.values()), known, now=now)
-    pipeline.at_end(work=publish_made, item=now)
+    made = [_decided(benches[each.evaluation.signal_id], each, known, now=now) for each in decided]
+    made += _deliberate(list(benches.values()), made, known, now=now)
+    _bring_out(made, now=now)
 
 
 def _known(benches: Sequence[Bench], *, models: Collection[str], now: datetime) -> Known:
@@ -124,11 +129,12 @@ def _known(benches: Sequence[Bench], *, models: Collection[str], now: datetime) 
     )
 
 
-def _make(made: Sequence[Made], *, now: datetime) -> None:
-    """Store decisions without a number, and say that they were made."""
-    insert([each.decision for each in made])
+def _bring_out(made: Sequence[Made], *, now: datetime) -> None:
+    """Say that decisions were made, and have them stored and published before the commit."""
     if made:
         pipeline.announce(MADE, made=made, now=now)
+    decisions = tuple(each.decision for each in made)
+    pipeline.at_end(work=publish_made, item=Fresh(decisions, now))
 
 
 def _is_awaited(signal: Signal | None, judged: Judged) -> bool:
@@ -137,17 +143,21 @@ def _is_awaited(signal: Signal | None, judged: Judged) -> bool:
     return signal.run == judged.evaluation.run
 
 
-def _deliberate(benches: Sequence[Bench], known: Known, *, now: datetime) -> None:
+def _deliberate(
+    benches: Sequence[Bench], made: Sequence[Made], known: Known, *, now: datetime
+) -> list[Made]:
     """Let the jury rule where everybody has answered, and where it has ruled before."""
     rows = [bench.signal for bench in benches]
     unfinished = deliberation.list_unfinished(signals=rows)
     waiting = unfinished - deliberation.list_ruled(signals=rows)
     due = [bench for bench in benches if bench.signal.id not in waiting]
-    stories = deliberation.list_stories(signals=[bench.signal for bench in due])
+    stories = deliberation.list_stories(
+        signals=[bench.signal for bench in due], made=[each.decision for each in made]
+    )
     rulings = [_ruling(bench, stories[bench.signal.id], known, now=now) for bench in due]
-    _make([each for each in rulings if each is not None], now=now)
     ended = [bench.signal for bench in due if bench.signal.id not in unfinished]
     _conclude([(signal, len(stories[signal.id].members)) for signal in ended], now=now)
+    return [each for each in rulings if each is not None]
 
 
 def _decided(bench: Bench, judged: Judged, known: Known, *, now: datetime) -> Made:
@@ -338,8 +348,7 @@ def _convene(*, event_id: UUID, now: datetime) -> None:
     story = deliberation.list_stories(signals=[signal])[signal.id]
     known = _known([bench], models=(), now=now)
     ruling = _ruling(bench, story, known, now=now)
-    _make([] if ruling is None else [ruling], now=now)
-    pipeline.at_end(work=publish_made, item=now)
+    _bring_out([] if ruling is None else [ruling], now=now)
 
 
 def fail_jury(run: StageRun, failure: GiveUp, now: datetime) -> None:
@@ -488,33 +497,47 @@ def publish(*, now: datetime, limit: int) -> int | None:
             return _publish(now=now, limit=limit)
 
 
-def publish_made(times: Sequence[datetime]) -> None:
-    """Number decisions in the transaction that made them, and announce them once it commits.
+def publish_made(fresh: Sequence[Fresh]) -> None:
+    """Store decisions with their numbers in the transaction that made them.
 
-    Whatever waits goes with them, so that nothing that was made later comes out earlier.
+    They are announced once it commits. Whatever waits goes before them, so that nothing that was
+    made later comes out earlier.
     """
+    made = [decision for each in fresh for decision in each.decisions]
     if is_paused(SwitchName.PUBLISHING):
+        insert(made)
         return
-    head = _publish(now=max(times), limit=settings.PUBLISH_BATCH)
+    now = max(each.at for each in fresh)
+    head = _publish(now=now, limit=settings.PUBLISH_BATCH, made=made)
     if head is not None:
         transaction.on_commit(partial(push.announce, head), robust=True)
 
 
-def _publish(*, now: datetime, limit: int) -> int | None:
+def _publish(*, now: datetime, limit: int, made: Sequence[Decision] = ()) -> int | None:
     counter = _head()
     before = counter.head
     waiting = deliberation.list_unpublished(limit=limit)
     for decision in waiting:
         _number(decision, counter, now=now)
     update_each(waiting, fields=("seq", "published_at", "withheld"))
-    _enter_in_ledger([each for each in waiting if each.published_at], now=now)
+    are_more = len(waiting) == limit
+    if not are_more:
+        for decision in sorted(made, key=_turn):
+            _number(decision, counter, now=now)
+    insert(made)
+    _enter_in_ledger([each for each in (*waiting, *made) if each.published_at], now=now)
     anchors.reserve(upto=counter.head, at=now)
     if counter.head > before:
         update_each([counter], fields=("head",))
     _finish_publications(now=now, limit=limit)
-    if len(waiting) == limit:
+    if are_more:
         queue.ring_after_commit(pipeline.PUBLISH)
     return counter.head if counter.head > before else None
+
+
+def _turn(decision: Decision) -> tuple[datetime, bool, str]:
+    """Return what puts decisions in the order of their numbers: a ruling comes after its votes."""
+    return decision.evaluated_at, decision.model == JURY, decision.model
 
 
 def _head() -> PublicationHead:
@@ -525,7 +548,7 @@ def _head() -> PublicationHead:
 
 
 def _number(decision: Decision, counter: PublicationHead, *, now: datetime) -> None:
-    if getattr(decision, "signal_status") == SignalStatus.CANCELLED:  # noqa: B009  an annotation
+    if decision.signal.status == SignalStatus.CANCELLED:
         decision.withheld = CANCELLED
         return
     if decision.expires_at is not None and decision.expires_at < now:

@@ -7,7 +7,7 @@ import pytest
 from django.db import DatabaseError, transaction
 from pytest_django import Settings
 
-from decisions import services
+from decisions import ledger, services
 from decisions.jobs import JURY as JURY_WORK
 from decisions.models import Decision
 from decisions.types import JURY
@@ -146,6 +146,24 @@ def test_a_decision_is_published_by_the_transaction_that_makes_it(signal: Signal
 
     decision = Decision.objects.get(model="a")
     assert (decision.seq, decision.published_at) == (1, LATER)
+
+
+def test_what_the_ledger_says_of_decisions_is_true_of_them_as_they_are_stored(
+    signal: Signal,
+) -> None:
+    plans = {
+        "entry_plan": {"type": "limit", "offset_bps": -12.5},
+        "risk_plan": {"stop_method": "atr", "atr_multiple": 2.0, "note": ["é", 1e-7, None]},
+        "confidence": 0.1 + 0.2,
+        "reasons": ("bullish_trend",),
+        "invalidation": 'below "41,000"',
+    }
+    for model in ("a", "b", "c"):
+        answer(signal, model, "FOLLOW_ENTER", **plans)
+
+    lines = AuditEvent.objects.filter(verb=ledger.LEDGER)
+    told = {entry[0]: entry[2] for line in lines for entry in line.details["decisions"]}
+    assert told == {row.id.hex: ledger.decision_hash(row) for row in Decision.objects.all()}
 
 
 def test_what_was_decided_while_publishing_was_paused_comes_out_before_what_follows(
