@@ -32,7 +32,7 @@ from django.db import connection, transaction
 from access import services as access
 from decisions import services as decisions
 from decisions.queries import get_head
-from lens_site.terminal import Refused
+from lens_site.refusal import Refused
 from pipeline import anchors
 from pipeline import services as pipeline
 from pipeline.models import Seal

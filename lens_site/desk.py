@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from lens_site.terminal import Refused
+from lens_site.refusal import Refused
 from pipeline import queries
 from pipeline.models import Heartbeat
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from lens_site.terminal import Refused
+from lens_site.refusal import Refused
 from quant.levels import liquidation_price
 from quant.types import Side
 from signals.parsing import parse_signal

@@ -14,8 +14,9 @@ from evaluation.rerunning import Plan, RerunRefused
 from evaluation.types import EvaluationStatus
 from lens_site.desk import require_programs
 from lens_site.progress import Surroundings
+from lens_site.refusal import Refused
 from lens_site.rerun_diff import Totals
-from lens_site.terminal import Refused, table_of
+from lens_site.terminal import table_of
 
 LOOK_EVERY_S = 0.2
 PROGRAMS_EVERY = timedelta(seconds=5)

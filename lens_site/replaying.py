@@ -19,7 +19,7 @@ import numpy as np
 from lens_site.desk import require_programs
 from lens_site.drafting import Position, draft_open
 from lens_site.progress import Surroundings
-from lens_site.terminal import Refused
+from lens_site.refusal import Refused
 from markets.services import (
     BadRecording,
     UnknownInstrument,

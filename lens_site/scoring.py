@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.table import Table
 
 from decisions.types import REPLAY
-from lens_site.terminal import Refused, table_of
+from lens_site.refusal import Refused
+from lens_site.terminal import table_of
 from markets.services import close_markets
 from outcomes import queries, services
 from outcomes.queries import Scoreboard

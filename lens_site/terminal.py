@@ -14,21 +14,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from lens_site.refusal import Refused
+
 PLAIN_WIDTH = 110
 """Columns of a table that goes to a file or a pipe."""
 
 STOPPED = 130
 """The exit code of a command that a person stopped."""
-
-
-class Refused(Exception):
-    """A command cannot go on: what happened, why, and what to do about it."""
-
-    def __init__(self, what: str, *, why: str = "", todo: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.todo = todo
 
 
 class Style(StrEnum):

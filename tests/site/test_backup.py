@@ -21,7 +21,7 @@ from decisions import services as decisions
 from decisions.models import Decision
 from decisions.queries import get_head, get_oldest_seq
 from lens_site import archiving
-from lens_site.terminal import Refused
+from lens_site.refusal import Refused
 from pipeline import anchors, services
 from pipeline.chaining import Sealer, seal
 from pipeline.models import AuditEvent

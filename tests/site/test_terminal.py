@@ -10,16 +10,8 @@ from io import StringIO
 import pytest
 from django.core.management.base import OutputWrapper
 
-from lens_site.terminal import (
-    Refused,
-    Style,
-    Terminal,
-    in_ms,
-    in_seconds,
-    refusal_text,
-    stoppable,
-    table_of,
-)
+from lens_site.refusal import Refused
+from lens_site.terminal import Style, Terminal, in_ms, in_seconds, refusal_text, stoppable, table_of
 
 
 class Tty(StringIO):

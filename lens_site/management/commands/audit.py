@@ -15,7 +15,8 @@ from django.core.management.base import BaseCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lens_site.arguments import moment
-from lens_site.terminal import STOPPED, Refused, Terminal, refusal_text, stoppable
+from lens_site.refusal import Refused
+from lens_site.terminal import STOPPED, Terminal, refusal_text, stoppable
 from pipeline import anchors, exporting
 from pipeline.anchors import Anchor, Past
 from pipeline.verifying import Report, Verification, note_verification

@@ -10,7 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from lens_site import archiving
-from lens_site.terminal import Refused, Terminal, refusal_text
+from lens_site.refusal import Refused
+from lens_site.terminal import Terminal, refusal_text
 
 NOT_IN_IT = (
     "  not in it: SECRET_KEY, LENS_KEY_PEPPER and what else var/secret.env holds (without the"

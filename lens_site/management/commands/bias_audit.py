@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lens_site.arguments import positive
 from lens_site.desk import require_programs
-from lens_site.terminal import Refused, Terminal, refusal_text, table_of
+from lens_site.refusal import Refused
+from lens_site.terminal import Terminal, refusal_text, table_of
 from outcomes import services
 from outcomes.models import BiasAudit
 from outcomes.types import AuditStatus

@@ -14,7 +14,8 @@ from django.core.management.base import BaseCommand
 from lens_site import demonstration
 from lens_site.demo_views import View
 from lens_site.demonstration import Demo, Order
-from lens_site.terminal import STOPPED, Refused, Terminal, refusal_text, stoppable
+from lens_site.refusal import Refused
+from lens_site.terminal import STOPPED, Terminal, refusal_text, stoppable
 
 SYMBOLS = "BTC,ETH,SOL,BNB,XRP,DOGE,ADA,AVAX,LINK,HYPE,LTC,DOT,ATOM,NEAR,APT,ARB,OP,SUI,TON,AAVE"
 

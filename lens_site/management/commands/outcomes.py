@@ -13,8 +13,9 @@ from django.core.management.base import BaseCommand
 
 from decisions.types import LIVE
 from lens_site import scoring
+from lens_site.refusal import Refused
 from lens_site.scoring import NoSuchReplay
-from lens_site.terminal import Refused, Terminal, refusal_text
+from lens_site.terminal import Terminal, refusal_text
 from outcomes import queries
 from signals.models import Replay
 

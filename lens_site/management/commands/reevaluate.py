@@ -19,7 +19,8 @@ from lens_site import rejudging, rerun_diff
 from lens_site.arguments import moment, positive
 from lens_site.desk import require_programs
 from lens_site.progress import Lent
-from lens_site.terminal import STOPPED, Refused, Terminal, refusal_text, stoppable
+from lens_site.refusal import Refused
+from lens_site.terminal import STOPPED, Terminal, refusal_text, stoppable
 
 ACTOR = "command:reevaluate"
 

@@ -12,8 +12,9 @@ from django.core.management.base import BaseCommand
 from lens_site import replay_summary, replaying, scoring
 from lens_site.arguments import duration, moment, positive
 from lens_site.progress import Lent
+from lens_site.refusal import Refused
 from lens_site.replaying import Leaning, Order, Plan
-from lens_site.terminal import STOPPED, Refused, Terminal, in_seconds, refusal_text, stoppable
+from lens_site.terminal import STOPPED, Terminal, in_seconds, refusal_text, stoppable
 from outcomes import queries
 from signals.models import Replay
 

@@ -13,8 +13,9 @@ from django.core.management.base import BaseCommand
 
 from decisions.types import LIVE, REPLAY
 from lens_site import scoring
+from lens_site.refusal import Refused
 from lens_site.reporting import Report, read_report, report_page
-from lens_site.terminal import Refused, Terminal, refusal_text
+from lens_site.terminal import Terminal, refusal_text
 
 
 class Unwritable(Refused):

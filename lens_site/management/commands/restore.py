@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand
 
 from lens_site import archiving
 from lens_site.archiving import Restored
-from lens_site.terminal import Refused, Terminal, refusal_text
+from lens_site.refusal import Refused
+from lens_site.terminal import Terminal, refusal_text
 
 ACTOR = "command:restore"
 
