@@ -27,7 +27,7 @@ from launcher.redis_server import RedisBinary, ping
 
 STARTS_WITHIN_S = 60.0
 SETTLES_S = 2.0
-PRELOAD = "lens_site.preload"
+PRELOAD = ("lens_site.preload", "lens_site.preload_doors")
 WEBS = ("web", "second web")
 WORKERS = ("worker-1", "worker-2")
 VENDOR = "vendor"

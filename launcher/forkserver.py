@@ -37,7 +37,8 @@ READY: Final = b"ready"
 REQUEST_LIMIT: Final = 64 * 1024  # bytes
 FDS_LIMIT: Final = 8
 OUT_OF_THE_WAY: Final = 100  # descriptors below it may be asked for by number
-ANSWERS_WITHIN_S: Final = 5.0
+ANSWERS_WITHIN_S: Final = 20.0  # it may be importing the rest meanwhile
+FIRST_ORDER_WITHIN_S: Final = 0.1
 HANDED_OVER_WITHIN_S: Final = 5.0
 POLL_S: Final = 0.02
 
@@ -97,10 +98,12 @@ class Forked:
 class ForkServer:
     """The supervisor's side: what to start the server with, and what to ask of it."""
 
-    def __init__(self, *, python: Path, preload: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, python: Path, preload: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
         become_reaper()
         self._python = str(python)
-        self._preload = preload
+        self._preload = tuple(preload)
         self._environment = dict(environment)
         self._line, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._line.settimeout(ANSWERS_WITHIN_S)
@@ -114,7 +117,7 @@ class ForkServer:
     @property
     def command(self) -> tuple[str, ...]:
         """Return what starts the server."""
-        return (self._python, "-m", "launcher.forkserver", str(self.descriptor), self._preload)
+        return (self._python, "-m", "launcher.forkserver", str(self.descriptor), *self._preload)
 
     def lost(self) -> None:
         """Know that the server has ended; the next one says when it is ready."""
@@ -129,7 +132,7 @@ class ForkServer:
         self._theirs.close()
 
     def is_ready(self) -> bool:
-        """Return whether the server has imported everything."""
+        """Return whether the server takes orders, having imported the first of its modules."""
         if not self._is_ready and self._has_word():
             self._is_ready = self._line.recv(32) == READY
         return self._is_ready
@@ -250,44 +253,69 @@ def _prctl(option: int, value: int | bytes) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def serve(line: socket.socket) -> tuple[Order, list[int]] | None:
-    """Fork at every order; return the order in each fork, and None in the server at its end."""
-    while True:
-        content, given, _, _ = socket.recv_fds(line, REQUEST_LIMIT, FDS_LIMIT)
-        if not content:
-            return None
-        told, telling = os.pipe()
-        between = os.fork()
-        if not between:
-            program = os.fork()
-            if not program:
-                for number in (told, telling):
-                    os.close(number)
-                line.close()
-                return Order(**json.loads(content)), given
-            os.write(telling, str(program).encode())
-            os._exit(0)
-        os.waitpid(between, 0)  # from here on the program is the supervisor's child
-        line.send(os.read(told, 32))
-        for number in (told, telling, *given):
-            os.close(number)
+def serve(line: socket.socket, *, later: Sequence[str] = ()) -> tuple[Order, list[int]]:
+    """Fork at every order, and return the order in each fork.
+
+    What is to be imported ``later`` is imported after the first order, or when none comes at once:
+    a program that needs only the first module runs meanwhile.
+
+    :raises EOFError: in the server, when the supervisor has hung up.
+    """
+    asked = None
+    if later:
+        if select.select([line], [], [], FIRST_ORDER_WITHIN_S)[0]:
+            asked = _fork(line)
+        if asked is None:
+            import_all(later)
+    while asked is None:
+        asked = _fork(line)
+    return asked
+
+
+def _fork(line: socket.socket) -> tuple[Order, list[int]] | None:
+    """Take one order; return it in the fork, and None in the server."""
+    content, given, _, _ = socket.recv_fds(line, REQUEST_LIMIT, FDS_LIMIT)
+    if not content:
+        raise EOFError
+    told, telling = os.pipe()
+    between = os.fork()
+    if not between:
+        program = os.fork()
+        if not program:
+            for number in (told, telling):
+                os.close(number)
+            line.close()
+            return Order(**json.loads(content)), given
+        os.write(telling, str(program).encode())
+        os._exit(0)
+    os.waitpid(between, 0)  # from here on the program is the supervisor's child
+    line.send(os.read(told, 32))
+    for number in (told, telling, *given):
+        os.close(number)
+    return None
+
+
+def import_all(modules: Sequence[str]) -> None:
+    """Import modules for every fork to share: no fork's collector will touch what they made."""
+    gc.disable()  # a collection would leave holes that forks then fill, each in its own copy
+    for module in modules:
+        importlib.import_module(module)
+    gc.freeze()
 
 
 def main(arguments: Sequence[str]) -> None:
     """Import what is named, say so, and fork at every order until the supervisor hangs up."""
-    number, *modules = arguments
+    number, first, *later = arguments
     line = socket.socket(fileno=int(number))
     sys.path.insert(0, str(Path.cwd()))
-    gc.disable()  # a collection would leave holes that forks then fill, each in its own copy
-    for module in modules:
-        importlib.import_module(module)
-    gc.freeze()  # what is shared stays shared: no fork's collector touches it
+    import_all([first])
     line.send(READY)
-    asked = serve(line)
+    try:
+        order, given = serve(line, later=later)
+    except EOFError:
+        return
     gc.enable()
-    if asked is not None:
-        order, given = asked
-        order.carry_out(given)
+    order.carry_out(given)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Final
 
 from launcher import programs
-from launcher.places import ROOT, Places
+from launcher.places import ROOT
 
 HYPERLIQUID: Final = "https://api.hyperliquid.xyz"
+EXAMPLE: Final = "BTC"
 EXAMPLE_PRICE: Final = 42000.0  # US dollars, when the market cannot be asked
 TIMEOUT_S: Final = 4.0
 HOUSE_TIMEOUT_S: Final = 15.0
@@ -55,17 +55,13 @@ def outcome(probe: Probe | None, *, within_s: float = TIMEOUT_S) -> Prices:
         return Prices(complaint="the price source does not answer; ./lens demo needs no network")
 
 
-def told_by_house(where: Places, environment: Mapping[str, str]) -> Prices:
-    """Return the price of a provider that only the installed product can ask."""
-    name = provider(environment)
-    command: list[str | Path] = [where.python, where.manage, "quote", "BTC", "--json"]
-    told = programs.run(command, environment=environment, cwd=ROOT, timeout_s=HOUSE_TIMEOUT_S)
+def told_by_house(name: str, said: Sequence[str]) -> Prices:
+    """Return the price in what the installed product said of a provider that only it can ask."""
+    text = "\n".join(said).strip()
     try:
-        return Prices(
-            btc=float(json.loads(told.stdout)["mid"]), complaint=f"prices come from {name!r}"
-        )
+        return Prices(btc=float(json.loads(text)["mid"]), complaint=f"prices come from {name!r}")
     except (ValueError, KeyError, TypeError):
-        return Prices(complaint=f"the {name!r} provider gives no price: {told.stdout.strip()}")
+        return Prices(complaint=f"the {name!r} provider gives no price: {text}")
 
 
 def end_probe(probe: Probe) -> None:

@@ -30,10 +30,11 @@ from launcher.terminal import BOLD, Screen, Stop, seconds
 
 READY_WITHIN_S: Final = 60.0
 IMPORTED_WITHIN_S: Final = 30.0  # without a fork server everything only starts more slowly
-PRELOAD: Final = "lens_site.preload"
+PRELOAD: Final = ("lens_site.preload", "lens_site.preload_doors")
 REDIS_WITHIN_S: Final = 120.0  # a long append-only file takes its time to load
 WORKER_STOP_S: Final = 22.0  # a worker gives its running work 20 s
 FORKS_STOP_ORDER: Final = 3  # after whatever it may have to start, before redis
+CHECKED: Final = ("--skip-checks",)  # `prepare` makes them once for every program of this start
 MESSAGE_LIMIT: Final = 64 * 1024  # bytes of one incoming WebSocket message
 
 
@@ -191,7 +192,7 @@ class Stack:
             self._screen.progress("database", line.strip())
 
         code, last = self._supervisor.run_to_end(
-            self._manage("migrate", "migrate", "--noinput", "--no-color"), on_line=count
+            self._manage("migrate", "prepare", "--no-color"), on_line=count
         )
         if code:
             raise SetupFailed(
@@ -237,7 +238,7 @@ class Stack:
     def _background(self, name: str, command: str, *, order: int) -> ChildPlan:
         return ChildPlan(
             name=name,
-            command=(str(self._where.python), str(self._where.manage), command),
+            command=(str(self._where.python), str(self._where.manage), command, *CHECKED),
             environment=self._environment,
             cwd=self._where.root,
             stop_order=order,
@@ -288,7 +289,7 @@ class Stack:
     def _ask_greeting(self, *options: str) -> greeting.Greeting:
         said: list[str] = []
         code, last = self._supervisor.run_to_end(
-            self._manage("welcome", "welcome", "--json", *options, logged=False),
+            self._manage("welcome", "welcome", "--json", *options, *CHECKED, logged=False),
             on_line=said.append,
         )
         if code:
@@ -319,7 +320,7 @@ class Stack:
         if market.provider(self._environment) == "hyperliquid":
             prices = market.outcome(self._probe)
         else:
-            prices = market.told_by_house(self._where, self._environment)
+            prices = self._ask_house()
         if prices.complaint:
             self._screen.warn("market", prices.complaint)
         self._screen.line("Send a first signal:")
@@ -329,6 +330,16 @@ class Stack:
             self._screen.line(
                 "(another key: ./lens apikey create --name me --scope signals:write --scope stream)"
             )
+
+    def _ask_house(self) -> market.Prices:
+        """Return the price of a provider that only the installed product can ask."""
+        said: list[str] = []
+        self._supervisor.run_to_end(
+            self._manage("quote", "quote", market.EXAMPLE, "--json", *CHECKED, logged=False),
+            on_line=said.append,
+            within_s=market.HOUSE_TIMEOUT_S,
+        )
+        return market.told_by_house(market.provider(self._environment), said)
 
     def keep(self, *, show_children: bool) -> None:
         """Watch over the children until a signal comes.

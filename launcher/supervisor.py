@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import selectors
 import signal
@@ -23,6 +24,7 @@ QUICK_DEATHS_ALLOWED: Final = 5
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 15.0
 TICK_S: Final = 0.2
+LOOK_S: Final = 0.02  # while somebody waits for what comes next
 KILL_WAIT_S: Final = 5.0
 
 OnLine = Callable[[str], None]
@@ -123,18 +125,29 @@ class Supervisor:
         while not check():
             if time.monotonic() >= deadline_s:
                 return False
-            self.tick()
+            self.tick(LOOK_S)
         return True
 
     def run_to_end(
-        self, plan: ChildPlan, *, on_line: OnLine = lambda line: None
+        self,
+        plan: ChildPlan,
+        *,
+        on_line: OnLine = lambda line: None,
+        within_s: float = math.inf,
     ) -> tuple[int, Sequence[str]]:
-        """Run one command beside the children; return its code and its last lines."""
+        """Run one command beside the children; return its code and its last lines.
+
+        Edges: one that takes too long is killed, and ends as whatever the kernel killed does.
+        """
         child = self._begin(plan)
+        deadline_s = child.started_s + within_s
         try:
             while child.is_running():
+                select.select([child.pipe], [], [], LOOK_S)
                 child.read(on_line)
-                self.tick(0.05)
+                self.tick(0)
+                if time.monotonic() > deadline_s:
+                    child.kill()
             while child.read(on_line):
                 pass
             return child.process.returncode, tuple(child.last_lines)

@@ -1,18 +1,14 @@
-"""What the house's programs import, for the fork server to import once for all of them.
+"""What every program needs, for the fork server to import once for all of them: the rooms.
 
-Nothing here may open a connection, start a thread or an event loop: a fork would share it.
-Daphne's reactor and the middleware are therefore left to the web process.
+Nothing here, nor in what is imported after it (``lens_site.preload_doors``), may open a connection,
+start a thread or an event loop: a fork would share it.
 """
 
 from __future__ import annotations
 
 import django
 
-django.setup()
+from lens_site import serving
 
-import autobahn.websocket.protocol  # noqa: E402, F401
-
-import decisions.routing  # noqa: E402, F401
-import lens_site.doors  # noqa: E402
-import lens_site.urls  # noqa: E402, F401
-from lens_site.management.commands import run_conductor, run_worker  # noqa: E402, F401
+with serving.without(*serving.unwanted()):
+    django.setup()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from django.conf import settings
+
+NEVER_USED = ("pandas", "polars", "requests")
+"""What libraries of ours look for, to be of use to others: the frames of a table, a test client."""
 
 
 def leave_forms_to_django() -> None:
@@ -27,3 +34,25 @@ def settle_in() -> None:
     """Let the collector pass over what was imported: it stays, and going through it takes 0.1 s."""
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Let what is imported meanwhile do as if these were not installed."""
+    modules: dict[str, Any] = sys.modules  # None there makes an import fail; see Python's reference
+    hidden = [name for name in names if name not in modules]
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]
+
+
+def unwanted() -> Iterator[str]:
+    """Yield what is not to be imported, by what this desk was asked for."""
+    yield from NEVER_USED
+    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        yield "opentelemetry"
+    if settings.DATABASE_URL.startswith("sqlite"):
+        yield from ("psycopg", "psycopg2")

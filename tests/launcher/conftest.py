@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from launcher import packages, programs
+from launcher import packages, programs, stack
 from launcher.places import ROOT, Places
 
 MANAGE = """
 import json, os, pathlib, signal, sys, time
 verb, var = sys.argv[1], pathlib.Path(os.environ["LENS_VAR_DIR"])
-if verb == "migrate":
+if verb == "prepare":
     print("  Applying tiny.0001_initial... OK")
 elif verb == "welcome":
     answer = {"user": "admin", "has_password": (var / "password").exists()}
@@ -171,7 +171,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     (root / "manage.py").write_text(MANAGE)
     (root / "lens_site").mkdir()
     (root / "lens_site" / "asgi.py").write_text(ASGI)
-    (root / "lens_site" / "preload.py").write_text("import asyncio")
+    for module in stack.PRELOAD:
+        (root / f"{module.replace('.', '/')}.py").write_text("import asyncio")
     python = root / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')

@@ -46,7 +46,7 @@ class House:
             screen=Screen(stream=io.StringIO()), logs=directory, first_pause_s=0.01
         )
         self.forks = ForkServer(
-            python=Path(sys.executable), preload="preloaded", environment=self.environment
+            python=Path(sys.executable), preload=["preloaded"], environment=self.environment
         )
 
     def plan(self, name: str, *arguments: str, keep_open: tuple[int, ...] = ()) -> ChildPlan:
@@ -163,6 +163,27 @@ def test_a_server_that_cannot_import_is_given_up_and_programs_say_what_is_wrong(
     assert gone
     assert not house.supervisor.children
     assert (code, list(said)) == (1, ["a setting is wrong"])
+
+
+def test_what_is_imported_later_is_imported_beside_the_first_program(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    (tmp_path / "later.py").write_text(PRELOADED)
+    (tmp_path / "program.py").write_text(
+        "import os, sys, later; print('later' if later.IMPORTED_BY != os.getpid() else 'first')"
+    )
+    house.forks.close()
+    house.forks = ForkServer(
+        python=Path(sys.executable), preload=["preloaded", "later"], environment=house.environment
+    )
+    house.open()
+
+    said = [
+        house.supervisor.run_to_end(house.plan(name, "program.py"))[1] for name in ("one", "two")
+    ]
+    house.supervisor.stop()
+    house.forks.close()
+
+    assert [list(lines) for lines in said] == [["first"], ["later"]]
 
 
 def test_a_fork_shows_its_own_name_to_the_system(house: House) -> None:

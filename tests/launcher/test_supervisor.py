@@ -75,6 +75,14 @@ def test_output_is_prefixed_on_the_screen_and_whole_in_the_log(stage: Stage) -> 
     assert (stage.directory / "talker.log").read_text().splitlines()[0] == "first"
 
 
+def test_a_command_that_takes_too_long_is_killed(stage: Stage) -> None:
+    plan = stage.plan("sleeper", "import time; time.sleep(60)")
+
+    code, _ = stage.supervisor.run_to_end(plan, within_s=0.1)
+
+    assert code == -signal.SIGKILL
+
+
 def test_children_speak_behind_their_names(stage: Stage) -> None:
     stage.start(stage.plan("talker", STUBBORN, stop_within_s=0.1))
 

@@ -139,19 +139,15 @@ def test_a_provider_without_a_network_is_named_and_not_asked() -> None:
     assert market.ask("simulated") == {"complaint": "prices come from the 'simulated' provider"}
 
 
-def test_the_house_is_asked_for_the_price_of_its_own_provider(desk: Desk) -> None:
-    (desk.where.root / "manage.py").write_text("print('{\"mid\": 65000.5}')\n")
-
-    prices = market.told_by_house(desk.where, {"PROVIDER_PRIMARY": "simulated"})
+def test_the_house_tells_the_price_of_its_own_provider() -> None:
+    prices = market.told_by_house("simulated", ['{"mid": 65000.5}'])
 
     assert prices.btc == 65000.5
     assert prices.complaint == "prices come from 'simulated'"
 
 
-def test_a_house_that_gives_no_price_says_why(desk: Desk) -> None:
-    (desk.where.root / "manage.py").write_text("import sys; sys.exit('recorded: no such file')\n")
-
-    prices = market.told_by_house(desk.where, {"PROVIDER_PRIMARY": "recorded"})
+def test_a_house_that_gives_no_price_says_why() -> None:
+    prices = market.told_by_house("recorded", ["recorded: no such file"])
 
     assert prices.btc == market.EXAMPLE_PRICE
     assert "recorded: no such file" in prices.complaint
