@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from quant.windows import (
     rolling_min,
     rolling_std,
     rolling_sum,
+    trailing,
 )
 
 VALUES = np.array([3.0, 1.0, 4.0, 1.0, 5.0])
@@ -77,3 +80,12 @@ def test_what_cannot_be_scaled_stays(value: float) -> None:
 def test_impossible_periods_are_refused(value: int) -> None:
     with pytest.raises(ValueError, match="window must be from 1 to 100000"):
         check_period("window", value)
+
+
+@pytest.mark.parametrize("values", [VALUES, VALUES[1:], VALUES[::2], -VALUES])
+def test_windows_are_rows_of_what_lies_side_by_side(values: np.ndarray) -> None:
+    windows = trailing(values, 2)
+
+    assert windows.tolist() == [list(pair) for pair in pairwise(values)]
+    with pytest.raises(ValueError, match="read-only"):
+        windows[0, 0] = 0.0
