@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from benchmarks.desk import ROOT, desk
+from benchmarks.desk import ROOT, STARTS_WITHIN_S, desk, part
 from benchmarks.frame import REPEATS, Figure, Skipped
 
 DAYS, EVERY = 45, "15m"
@@ -48,6 +50,7 @@ def walk(*, days: int) -> str:
 
 def _replayed(candles: Path) -> float:
     with desk({"DEMO_FEED_SIGNALS": "0"}, workers=1) as here:
+        part("benchmarks.replay", here)
         command = [sys.executable, "manage.py", "replay", "--candles", str(candles)]
         options = ["--symbol", "BTC", "--every", EVERY, "--no-outcomes", "--json"]
         ended = subprocess.run(
@@ -57,3 +60,23 @@ def _replayed(candles: Path) -> float:
             raise Skipped(f"the replay failed: {ended.stdout}{ended.stderr}")
         told = json.loads(ended.stdout.strip().splitlines()[-1])
         return float(told["signals_per_s"])
+
+
+def main() -> None:
+    """Wait inside a desk until its programs have reported: nothing is replayed without them."""
+    import django
+
+    django.setup()
+    from lens_site.desk import NobodyAtWork, require_programs
+
+    end = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < end:
+        with contextlib.suppress(NobodyAtWork):
+            require_programs(now=datetime.now(UTC))
+            break
+        time.sleep(0.1)
+    sys.stdout.write(json.dumps({}))
+
+
+if __name__ == "__main__":
+    main()
