@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from evaluation.fake_vendors.wires.base import Refusal, Wire
 
 HTML = b"<!doctype html><html><head><title>502</title></head><body>Bad gateway</body></html>"
 ELSEWHERE = "/_elsewhere"
+MADE_UP_AT = 0.5  # of a call's time: neither while other calls come in nor when answers are due
 JSON_TYPE = b"application/json"
 MESSAGES: Mapping[int, str] = {
     401: "Incorrect API key provided.",
@@ -66,10 +68,11 @@ class Call:
         self.entry.request_id = self.request_id
         self.entry.outcome = fault.kind if fault else "ok"
         try:
-            await self.pause(self.plan.latency_s)
             if fault is None or fault.kind in IN_ANSWERS:
                 await self._say(fault)
-            elif fault.kind in WAYS:
+                return
+            await self._wait(1.0)
+            if fault.kind in WAYS:
                 await WAYS[fault.kind](self, fault)
             else:
                 await self._refuse(fault)
@@ -92,6 +95,11 @@ class Call:
         except TimeoutError:
             return
         raise CallerGone
+
+    async def _wait(self, share: float) -> None:
+        """Wait until this share of the call's time is over, counted from when it came in."""
+        passed_s = time.perf_counter() - self.entry.came_s
+        await self.pause(max(0.0, self.plan.latency_s * share - passed_s))
 
     def said(self, fault: Fault | None) -> Said:
         """Return what the model says to the call."""
@@ -133,7 +141,10 @@ class Call:
         await self.send({"type": "http.response.body", "body": body})
 
     async def _say(self, fault: Fault | None) -> None:
+        """Answer at the hour: what is said is made up while the caller waits, not afterwards."""
+        await self._wait(MADE_UP_AT)
         said, body = self.whole(fault)
+        await self._wait(1.0)
         if said.usage is not None and (fault is None or fault.kind not in UNTOLD):
             self.entry.bill(said.usage)  # before the caller can look
         await self.start(200, size=len(body))
