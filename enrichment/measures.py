@@ -232,10 +232,13 @@ def _technicals(bars: Bars, path: str, *, uses: tuple[IndicatorUse, ...], wanted
 
 def are_candles(bars: Bars) -> bool:
     """Say whether every bar can have been traded."""
-    prices = np.stack((bars.open, bars.high, bars.low, bars.close))
-    whole = np.isfinite(prices).all() and (prices > 0.0).all() and np.isfinite(bars.volume).all()
-    ordered = (bars.high >= prices.max(axis=0)).all() and (bars.low <= prices.min(axis=0)).all()
-    return bool(whole and ordered and (bars.volume >= 0.0).all())
+    low, high, volume = bars.low, bars.high, bars.volume
+    bounded = (low > 0.0) & (high < math.inf)  # which NaN is not, nor is it between two prices
+    between = (low <= np.minimum(bars.open, bars.close)) & (
+        np.maximum(bars.open, bars.close) <= high
+    )
+    traded = (volume >= 0.0) & (volume < math.inf)
+    return bool((bounded & between & traded).all())
 
 
 def _last_columns(bars: Bars, uses: Sequence[IndicatorUse]) -> dict[str, float | None]:

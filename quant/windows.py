@@ -44,9 +44,9 @@ def after_warm_up(values: Array, *, size: int) -> Array:
     Edges: no values give NaN everywhere.
     Source: vectors' convention (a warm-up is null, never 0).
     """
-    out = np.full(size, np.nan)
-    if values.size:
-        out[-values.size :] = values
+    out = np.empty(size)
+    out[: size - values.size] = np.nan
+    out[size - values.size :] = values
     return out
 
 
@@ -124,8 +124,9 @@ def ratio(above: Array, below: Array, *, otherwise: float = np.nan) -> Array:
     Edges: NaN on either side stays NaN.
     Source: arithmetic.
     """
-    zero = below == 0.0
-    return np.where(zero, otherwise, above / np.where(zero, 1.0, below))
+    out = np.full(below.shape, otherwise)
+    np.divide(above, below, out=out, where=below != 0.0)
+    return out
 
 
 def latest_zscore(values: Array, *, window: int, least: int, floor: float = 0.0) -> Array:

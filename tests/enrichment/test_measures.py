@@ -126,6 +126,26 @@ def test_what_is_remembered_is_what_is_computed_anew() -> None:
     assert len(set(anew)) == len(anew) - 1  # no level is found in what no market has
 
 
+@pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0])
+def test_a_candle_that_no_market_has_is_told_apart(column: str, value: float) -> None:
+    bars = make_bars("15m", last_close=NOON)
+    values = getattr(bars, column).copy()
+    values[7] = value
+
+    assert measures.are_candles(bars)
+    assert not measures.are_candles(replace(bars, **{column: values}))
+
+
+@pytest.mark.parametrize(
+    ("column", "factor"), [("high", 0.99), ("low", 1.01), ("open", 1.1), ("close", 0.9)]
+)
+def test_a_price_outside_its_candle_is_told(column: str, factor: float) -> None:
+    bars = make_bars("15m", last_close=NOON)
+
+    assert not measures.are_candles(replace(bars, **{column: getattr(bars, column) * factor}))
+
+
 @pytest.mark.parametrize("column", ["open", "high", "close", "volume"])
 def test_one_changed_candle_is_seen(column: str) -> None:
     bars = make_bars("15m", last_close=NOON)
