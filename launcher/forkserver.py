@@ -10,6 +10,7 @@ outlives a forked program exactly as one it has started itself.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import fcntl
 import gc
@@ -303,8 +304,37 @@ def import_all(modules: Sequence[str]) -> None:
     gc.freeze()
 
 
+class Ending:
+    """Ends a program as Python does, but for taking apart what was imported.
+
+    The system takes it back at once. Python goes through all of it, and so would copy it.
+    """
+
+    def __init__(self) -> None:
+        self._code = 0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: Any
+    ) -> None:
+        if isinstance(error, SystemExit):
+            self._code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
+            self._code = 1
+
+    def __call__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(self._code)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Import what is named, say so, and fork at every order until the supervisor hangs up."""
+    ending = Ending()
+    atexit.register(ending)  # before all others, so it is called after them
     number, first, *later = arguments
     line = socket.socket(fileno=int(number))
     sys.path.insert(0, str(Path.cwd()))
@@ -315,7 +345,8 @@ def main(arguments: Sequence[str]) -> None:
     except EOFError:
         return
     gc.enable()
-    order.carry_out(given)
+    with ending:
+        order.carry_out(given)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ import preloaded
 print("forked" if preloaded.IMPORTED_BY != os.getpid() else "alone", *sys.argv[1:], flush=True)
 if "stay" in sys.argv:
     time.sleep(60)
+if "late" in sys.argv:
+    import atexit
+    atexit.register(print, "what was left for the end")
 if "give" in sys.argv:
     os.write(int(sys.argv[2]), b"given")
 sys.exit("no more" if "fail" in sys.argv else 0)
@@ -97,6 +100,12 @@ def test_how_a_forked_program_ended_is_known(house: House) -> None:
     code, said = house.supervisor.run_to_end(house.plan("one", "program.py", "fail"))
 
     assert (code, list(said)) == (1, ["forked fail", "no more"])
+
+
+def test_a_forked_program_does_what_it_left_for_its_end(house: House) -> None:
+    code, said = house.supervisor.run_to_end(house.plan("one", "program.py", "late", "fail"))
+
+    assert (code, list(said)[1:]) == (1, ["no more", "what was left for the end"])
 
 
 def test_a_kept_descriptor_has_its_number_in_the_fork(house: House) -> None:
