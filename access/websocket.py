@@ -85,6 +85,16 @@ def address_of(asgi_scope: AsgiScope) -> str:
     )
 
 
+def forget_headers(asgi_scope: AsgiScope) -> None:
+    """Let go of what a request brought, the key among it, once it has told who they are.
+
+    A socket stays for days and would keep all of it: the server holds the same list.
+    """
+    headers = asgi_scope.get("headers")
+    if isinstance(headers, list):
+        headers.clear()
+
+
 def _headers(asgi_scope: AsgiScope) -> dict[str, str]:
     """Return the headers by lower-case name; a name that comes twice keeps both, as in HTTP."""
     found: dict[str, str] = {}

@@ -21,7 +21,7 @@ from launcher.redis_server import bundled_binary, ping, system_binary
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS_WITHIN_S = 60.0
-UVICORN = ("--lifespan", "off", "--no-access-log", "--log-level", "warning")
+UVICORN = ("--lifespan", "off", "--no-access-log", "--no-proxy-headers", "--log-level", "warning")
 
 
 class NoRedis(Skipped):

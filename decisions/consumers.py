@@ -39,7 +39,14 @@ from django.db import Error as DatabaseAway
 from django.utils import timezone
 
 from access.types import Identity, Scope
-from access.websocket import RECHECK_S, address_of, identify, identify_key, still_valid
+from access.websocket import (
+    RECHECK_S,
+    address_of,
+    forget_headers,
+    identify,
+    identify_key,
+    still_valid,
+)
 from decisions import queries
 from decisions.feed import (
     SEATS,
@@ -189,6 +196,7 @@ class DecisionsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self._feed.join()
         if self._anonymous is not None:
             self._anonymous.cancel()
+        forget_headers(self.scope)
         self._join_rounds()
         await self._say(connected_message(last_seq=self._feed.head, now=timezone.now()))
 

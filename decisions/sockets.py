@@ -13,26 +13,31 @@ Look = Callable[[float], None]
 
 
 class Valve:
-    """Shut while the server's transport has more unsent than it should; a Twisted producer."""
+    """Shut while the server's transport has more unsent than it should; a Twisted producer.
 
-    __slots__ = ("_open", "shut_since")
+    Most are never shut: the event, which takes a kilobyte, is made when one is.
+    """
+
+    __slots__ = ("_opening", "shut_since")
 
     def __init__(self) -> None:
         self.shut_since: float | None = None
-        self._open = asyncio.Event()
-        self._open.set()
+        self._opening: asyncio.Event | None = None
 
     async def opened(self) -> None:
         """Wait until there is room."""
-        await self._open.wait()
+        if self._opening is not None:
+            await self._opening.wait()
 
     def pauseProducing(self) -> None:  # noqa: N802  Twisted's name
-        self._open.clear()
+        if self._opening is None:
+            self._opening = asyncio.Event()
         self.shut_since = asyncio.get_running_loop().time()
 
     def resumeProducing(self) -> None:  # noqa: N802  Twisted's name
-        self._open.set()
-        self.shut_since = None
+        if self._opening is not None:
+            self._opening.set()
+        self._opening = self.shut_since = None
 
     def stopProducing(self) -> None:  # noqa: N802  Twisted's name
         self.resumeProducing()

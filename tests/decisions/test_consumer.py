@@ -382,6 +382,13 @@ async def test_a_bearer_header_opens_the_socket(key: str) -> None:
         assert (await client.hear())["type"] == "connected"
 
 
+async def test_what_a_client_brought_is_forgotten_once_it_is_let_in(key: str) -> None:
+    async with connected(key) as client:
+        kept = client.scope["headers"]
+
+    assert kept == []
+
+
 async def test_a_key_in_the_query_opens_the_socket(key: str) -> None:
     async with dialled(path=f"/ws/decisions?api_key={key}") as client:
         assert (await client.hear())["type"] == "connected"
