@@ -163,6 +163,7 @@ def _figures(report: Report) -> dict[str, str]:
         figures["vendor calls, good, good ones repeated"] = (
             f"{calls['all']}, {calls['good']}, {calls['good_repeated']} ({share:.1f} %)"
         )
+        figures["vendor calls whose caller had gone"] = str(calls["unheard"])
     return figures
 
 

@@ -185,13 +185,22 @@ class Trial:
         )
 
     async def _calls(self) -> dict[str, Any]:
-        """Return how many of the vendor's good answers were bought twice."""
+        """Return how many of the vendor's good answers were bought twice.
+
+        An answer to a caller that was killed before it could go out is unheard, and none of them.
+        """
         if not self.stack.has_vendor:
             return {}
         calls = (await asyncio.to_thread(ask_vendor, self.stack))["calls"]
         good = [call for call in calls if call["outcome"] == "ok"]
         repeated = len(good) - len({call["prompt_sha256"] for call in good})
-        return {"all": len(calls), "good": len(good), "good_repeated": repeated}
+        unheard = sum(call["outcome"] == "unheard" for call in calls)
+        return {
+            "all": len(calls),
+            "good": len(good),
+            "good_repeated": repeated,
+            "unheard": unheard,
+        }
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ HEAD_MAX_BYTES = 64 * 1024
 BODY_MAX_BYTES = 8 * 1024 * 1024
 BACKLOG = 2048
 START_WAIT_S = 10.0
+LOOKS = 2  # turns of the loop: one reads from the connection, the next tells
 GONE = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
@@ -137,6 +138,7 @@ class _Exchange:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            await self._notice_who_left()
             self._writer.write(self._head(message))
             return
         body: bytes = message.get("body", b"")
@@ -146,6 +148,16 @@ class _Exchange:
             body += b"0\r\n\r\n"
         self._writer.write(body)
         await self._writer.drain()
+
+    async def _notice_who_left(self) -> None:
+        """Let the loop read what has come: a caller that was killed has closed the connection.
+
+        :raises ConnectionError: when there is nobody any more to hear the answer.
+        """
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
+        if self._reader.at_eof():
+            raise ConnectionError("the caller has left")
 
     def _head(self, message: Message) -> bytes:
         headers: list[tuple[bytes, bytes]] = list(message.get("headers", []))

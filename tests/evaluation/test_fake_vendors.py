@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from evaluation import grounding
+from evaluation.fake_vendors.app import FakeVendors
 from evaluation.fake_vendors.asked import Asked
 from evaluation.fake_vendors.script import IN_ANSWERS, KINDS, BadScript, Script, parse_rule
+from evaluation.fake_vendors.serving import Server
 from evaluation.fake_vendors.wires.known import BASES, MODELS
 from evaluation.parsing import ANSWER_SCHEMA, BadAnswer, parse_answer
 from evaluation.prompting import load_files, render
@@ -414,6 +417,21 @@ async def test_a_caller_who_leaves_pays_nothing(fake_vendors: Vendors) -> None:
         await asyncio.sleep(0.01)
 
     assert billed(fake_vendors.ledger()["calls"][0]) == (None, None, None, None)
+
+
+async def test_a_caller_who_was_killed_has_not_heard_an_answer_that_comes_at_once() -> None:
+    server = Server(app := FakeVendors())
+    await server.start()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "?"}]}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(body)
+
+    with socket.create_connection(("127.0.0.1", server.port)) as caller:
+        caller.sendall(head + body)
+    while not app.ledger.entries or app.ledger.open_now:
+        await asyncio.sleep(0.01)
+    await server.close()
+
+    assert [call.outcome for call in app.ledger.entries] == ["unheard"]
 
 
 async def test_faults_strike_whom_they_are_meant_for_and_so_often(fake_vendors: Vendors) -> None:
