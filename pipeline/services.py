@@ -405,11 +405,16 @@ def _claim(row: tuple[Any, ...]) -> Claim:
     )
 
 
-def renew(*, claims: Sequence[Claim], worker: str) -> None:
-    """Prolong the leases of work that this worker still holds; a living worker loses none."""
-    StageRun.objects.filter(
-        id__in=[claim.id for claim in claims], worker=worker, status=RunStatus.RUNNING
-    ).update(lease_until=_from_now(_lease()))
+def renew(*, claims: Sequence[Claim], worker: str) -> set[int]:
+    """Prolong the leases of work that this worker still holds, and return the ids of it.
+
+    A living worker loses none.
+    """
+    ids = {claim.id for claim in claims}
+    mine = StageRun.objects.filter(id__in=ids, worker=worker, status=RunStatus.RUNNING)
+    if mine.update(lease_until=_from_now(_lease())) == len(ids):
+        return ids
+    return set(mine.values_list("id", flat=True))
 
 
 def _lease() -> timedelta:

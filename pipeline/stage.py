@@ -22,6 +22,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils.module_loading import import_string
 
 from pipeline import services, tracing
+from pipeline.leases import LeaseOver
 from pipeline.logs import masked
 from pipeline.models import StageRun
 from pipeline.types import Claim, Done, GiveUp, Result, RetryIn, RunStatus, SwitchName
@@ -36,7 +37,8 @@ class Stage:
     """One kind of work: how to load it, do it, write it down, and what its failure means.
 
     ``load`` maps subjects to their inputs (database, batch); a subject it leaves out has nothing
-    left to do. ``equip`` does the same for work that its opener handed over with what it needs.
+    left to do. ``resume`` does the same for work that was taken up before, and ``equip`` for work
+    that its opener handed over with what it needs.
     ``perform`` may wait on the network and must not touch the database. ``settle`` (for a whole
     batch) and ``give_up`` run inside the transaction that closes the work.
     ``late`` is told of work that was done after it had been taken over or closed; its result may
@@ -53,6 +55,7 @@ class Stage:
     deadline_s: float
     concurrency: int
     attempts_max: int
+    resume: Callable[[Sequence[UUID]], Mapping[UUID, Any]] | None = None
     equip: Callable[[Mapping[UUID, Any]], Mapping[UUID, Any]] | None = None
     late: Callable[[Claim, Any, Any, datetime], None] | None = None
     warm: Callable[[], None] | None = None
@@ -65,11 +68,24 @@ def wired_stages() -> list[Stage]:
     return [import_string(path) for path in settings.STAGES]
 
 
+def inputs(stage: Stage, claims: Sequence[Claim]) -> dict[UUID, Any]:
+    """Return what claimed work needs, by subject."""
+    resume = stage.resume or stage.load
+    had = [claim.subject for claim in claims if claim.token > 1]
+    new = [claim.subject for claim in claims if claim.token == 1]
+    return {**(stage.load(new) if new else {}), **(resume(had) if had else {})}
+
+
 async def perform(stage: Stage, work: Any) -> Result:
-    """Return what became of the work, whatever happens to it."""
+    """Return what became of the work, whatever happens to it.
+
+    :raises LeaseOver: if nothing was begun, because others may have the work.
+    """
     try:
         async with asyncio.timeout(stage.deadline_s):
             return await stage.perform(work)
+    except LeaseOver:
+        raise
     except TimeoutError:
         return RetryIn(f"no answer within {stage.deadline_s:g} s", code="TIMEOUT")
     except Exception as error:

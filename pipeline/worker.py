@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -23,21 +24,51 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from pipeline import queries, queue, services, spans, tracing
-from pipeline.stage import Finished, Stage, perform, settle_all
+from pipeline import leases, queries, queue, services, spans, tracing
+from pipeline.leases import Lease, LeaseOver
+from pipeline.stage import Finished, Stage, inputs, perform, settle_all
 from pipeline.types import Claim, Done
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Taken = tuple[Stage, Claim, Any]
 
 BEAT_EVERY_S = 5.0
 LOOK_AT_CLOCK_S = 5.0
 SETTLE_BATCH = 64
 RENEWALS_PER_LEASE = 4
+BEGIN_WITHIN_FRAC = 0.9
+"""The part of a lease, from when it was asked for, within which work may still be begun."""
 SHORTEST_PAUSE_S = 0.005
 AFTER_DATABASE_FAULT_S = 0.5
+
+
+@dataclass(slots=True)
+class Held(Lease):
+    """A claim of this worker, and how long it counts on it."""
+
+    claim: Claim
+
+    @classmethod
+    def since(cls, at_s: float, claim: Claim) -> Held:
+        """Return a claim that was asked for at that time."""
+        return cls(_counted_on(at_s), claim)
+
+    def prolong(self, at_s: float) -> None:
+        """Count on it anew from that time."""
+        self.until_s = _counted_on(at_s)
+
+    def lose(self) -> None:
+        """Count on it no longer."""
+        self.until_s = 0.0
+
+
+Taken = tuple[Stage, Held, Any]
+
+
+def _counted_on(at_s: float) -> float:
+    lasts_s: float = settings.LEASE_MS / 1000
+    return at_s + lasts_s * BEGIN_WITHIN_FRAC
 
 
 def program_name(kind: str) -> str:
@@ -102,7 +133,7 @@ class Worker:
         self._when_warm = when_warm
         self._stages = {stage.name: stage for stage in stages}
         self._running: dict[asyncio.Task[None], Claim] = {}
-        self._held: dict[int, Claim] = {}
+        self._held: dict[int, Held] = {}
         self._finished: asyncio.Queue[Finished] = asyncio.Queue()
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -180,10 +211,10 @@ class Worker:
             self._crowded = self._alone or not all(map(self._room_for, self._stages.values()))
 
     def _begin(self, taken: Sequence[Taken]) -> None:
-        for stage, claim, work in taken:
-            self._held[claim.id] = claim
-            task = asyncio.create_task(self._perform(stage, claim, work))
-            self._running[task] = claim
+        for stage, lease, work in taken:
+            self._held[lease.claim.id] = lease
+            task = asyncio.create_task(self._perform(stage, lease, work))
+            self._running[task] = lease.claim
             task.add_done_callback(self._running.pop)
 
     def _room_for(self, stage: Stage) -> int:
@@ -216,39 +247,60 @@ class Worker:
 
     def _claim_batch(self, stage: Stage, room: int) -> list[Taken]:
         """Claim up to ``room``; a full batch means that there is more, for others too."""
+        at_s = time.monotonic()
         claims = services.claim(stage=stage, limit=room, worker=self.name)
         if len(claims) == room:
             queue.bell(services.WORK)()
-        return self._loaded(stage, claims)
+        return self._loaded(stage, claims, at_s)
 
     def _claim_one_suspect(self, wanted: Sequence[tuple[Stage, int]]) -> list[Taken]:
         for stage, _ in wanted:
+            at_s = time.monotonic()
             claims = services.claim(stage=stage, limit=1, worker=self.name, suspects=True)
             if claims:
-                return self._loaded(stage, claims)
+                return self._loaded(stage, claims, at_s)
         return []
 
-    def _loaded(self, stage: Stage, claims: Sequence[Claim]) -> list[Taken]:
+    def _loaded(self, stage: Stage, claims: Sequence[Claim], at_s: float) -> list[Taken]:
         """Return the claims with their inputs; work with nothing left to do ends here."""
-        works = stage.load([claim.subject for claim in claims]) if claims else {}
-        return self._with_inputs(stage, claims, works)
+        held = [Held.since(at_s, claim) for claim in claims]
+        return self._with_inputs(stage, held, inputs(stage, claims))
 
     @staticmethod
-    def _with_inputs(
-        stage: Stage, claims: Sequence[Claim], works: Mapping[UUID, Any]
-    ) -> list[Taken]:
-        for claim in claims:
-            if claim.subject not in works:
+    def _with_inputs(stage: Stage, held: Sequence[Held], works: Mapping[UUID, Any]) -> list[Taken]:
+        for lease in held:
+            if lease.claim.subject not in works:
                 with contextlib.suppress(services.LeaseLost):
-                    services.finish(claim, reason="nothing left to do")
-        return [(stage, claim, works[claim.subject]) for claim in claims if claim.subject in works]
+                    services.finish(lease.claim, reason="nothing left to do")
+        return [
+            (stage, lease, works[lease.claim.subject])
+            for lease in held
+            if lease.claim.subject in works
+        ]
 
-    async def _perform(self, stage: Stage, claim: Claim, work: Any) -> None:
+    async def _perform(self, stage: Stage, lease: Held, work: Any) -> None:
+        claim = lease.claim
         about = {"lens__stage": stage.name, "lens__event_id": str(claim.trace)}
         known = tracing.work(event_id=claim.trace, request_id=claim.request_id)
-        with known, spans.span(f"stage {stage.name}", **about):
-            result = await perform(stage, work)
-        await self._finished.put(Finished(stage, claim, work, result))
+        try:
+            with known, leases.holding(lease), spans.span(f"stage {stage.name}", **about):
+                result = await perform(stage, work)
+        except LeaseOver:
+            await self._let_go(claim)
+        else:
+            await self._finished.put(Finished(stage, claim, work, result))
+
+    async def _let_go(self, claim: Claim) -> None:
+        """Leave work that was not begun in time to whoever has it, or to the next who asks."""
+        logger.info("lease over, not begun: %s of %s", claim.stage, claim.trace)
+        self._forget(claim)
+        await self._surviving(self._database.run, services.give_back, [claim])
+
+    def _forget(self, claim: Claim) -> None:
+        """Hold a claim no longer; the same work may be held under a newer one."""
+        lease = self._held.get(claim.id)
+        if lease is not None and lease.claim.token == claim.token:
+            del self._held[claim.id]
 
     async def _settle_forever(self) -> None:
         while True:
@@ -260,17 +312,19 @@ class Worker:
 
     async def _settle(self, batch: Sequence[Finished]) -> None:
         """Write a batch down, and go on at once with what follows from it."""
-        reception = self._reception()
+        reception, at_s = self._reception(), time.monotonic()
         while not await self._surviving(self._database.run, settle_all, batch, reception):
             logger.info("holding %d finished pieces of work until it is back", len(batch))
+            at_s = time.monotonic()
         for item in batch:
-            self._held.pop(item.claim.id, None)
+            self._forget(item.claim)
             self._finished.task_done()
         if self._crowded or reception.leaves_some or any(map(_is_unfinished, batch)):
             self._awake.set()
         if reception.taken:
-            self._held |= {claim.id: claim for claim, _ in reception.taken}
-            while not await self._surviving(self._take_up, reception.taken):
+            taken = [(Held.since(at_s, claim), work) for claim, work in reception.taken]
+            self._held |= {lease.claim.id: lease for lease, _ in taken}
+            while not await self._surviving(self._take_up, taken):
                 logger.info("holding %d new pieces of work until it is back", len(reception.taken))
 
     def _reception(self) -> services.Reception:
@@ -283,21 +337,21 @@ class Worker:
         }
         return services.Reception(worker=self.name, room=room)
 
-    async def _take_up(self, taken: Sequence[tuple[Claim, Any]]) -> None:
+    async def _take_up(self, taken: Sequence[tuple[Held, Any]]) -> None:
         ready = await self._database.run(self._equipped, taken)
-        for claim, _ in taken:
-            self._held.pop(claim.id, None)
+        for lease, _ in taken:
+            self._forget(lease.claim)
         self._begin(ready)
 
-    def _equipped(self, taken: Sequence[tuple[Claim, Any]]) -> list[Taken]:
+    def _equipped(self, taken: Sequence[tuple[Held, Any]]) -> list[Taken]:
         """Return work that was handed over, with its inputs."""
         ready: list[Taken] = []
-        for name in dict.fromkeys(claim.stage for claim, _ in taken):
+        for name in dict.fromkeys(lease.claim.stage for lease, _ in taken):
             stage = self._stages[name]
-            given = {claim.subject: work for claim, work in taken if claim.stage == name}
-            claims = [claim for claim, _ in taken if claim.stage == name]
+            mine = [(lease, work) for lease, work in taken if lease.claim.stage == name]
+            given = {lease.claim.subject: work for lease, work in mine}
             if stage.equip is not None:
-                ready += self._with_inputs(stage, claims, stage.equip(given))
+                ready += self._with_inputs(stage, [lease for lease, _ in mine], stage.equip(given))
         return ready
 
     async def _renew_forever(self) -> None:
@@ -307,7 +361,18 @@ class Worker:
                 await self._surviving(self._renew)
 
     async def _renew(self) -> None:
-        await self._database.run(services.renew, claims=list(self._held.values()), worker=self.name)
+        """Prolong what is held; work that others have taken over meanwhile is held no longer."""
+        held = list(self._held.values())
+        at_s, still_mine = await self._database.run(self._prolong, [lease.claim for lease in held])
+        for lease in held:
+            if lease.claim.id in still_mine:
+                lease.prolong(at_s)
+            else:
+                lease.lose()
+                self._forget(lease.claim)
+
+    def _prolong(self, claims: Sequence[Claim]) -> tuple[float, set[int]]:
+        return time.monotonic(), services.renew(claims=claims, worker=self.name)
 
     async def _beat_forever(self) -> None:
         while True:
@@ -327,7 +392,8 @@ class Worker:
         for task in list(self._running):
             task.cancel()
         if self._held:
-            await self._database.run(services.give_back, list(self._held.values()))
+            held = [lease.claim for lease in self._held.values()]
+            await self._database.run(services.give_back, held)
         await self._database.run(services.forget, name=self.name)
 
     async def _close_stages(self) -> None:

@@ -10,14 +10,14 @@ from django.db.models.functions import Now
 from decisions import services as decisions
 from pipeline import services
 from pipeline.models import StageRun
-from pipeline.stage import Finished, Stage, perform, settle_all, wired_stages
+from pipeline.stage import Finished, Stage, inputs, perform, settle_all, wired_stages
 from pipeline.types import RunStatus
 
 
 def run_stage(stage: Stage, *, limit: int = 1000) -> int:
     """Claim, perform and settle what is due in one stage; return how much that was."""
     claims = services.claim(stage=stage, limit=limit, worker="test")
-    works = stage.load([claim.subject for claim in claims])
+    works = inputs(stage, claims)
 
     async def perform_all() -> list[Finished]:
         todo = [claim for claim in claims if claim.subject in works]

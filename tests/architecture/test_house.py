@@ -34,6 +34,8 @@ WIDER_FACES = {
         "retry",
         "egress",
         "spans",
+        "leases",
+        "shelf",
         "logs",
         "metrics",
         "parsing",

@@ -152,9 +152,10 @@ def test_a_renewed_lease_is_not_taken_over() -> None:
     held = claim(worker="a")
     StageRun.objects.update(lease_until=Now() + timedelta(milliseconds=1))
 
-    services.renew(claims=held, worker="a")
+    renewed = services.renew(claims=held, worker="a")
 
     time.sleep(0.01)
+    assert renewed == {held[0].id}
     assert claim(worker="b") == []
 
 
@@ -165,8 +166,9 @@ def test_a_lease_that_somebody_else_holds_is_not_renewed() -> None:
     claim(worker="b")
     lose_lease(first[0])
 
-    services.renew(claims=first, worker="a")
+    renewed = services.renew(claims=first, worker="a")
 
+    assert renewed == set()
     assert StageRun.objects.due(losses_max=9).count() == 1
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from asgiref.sync import sync_to_async
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from pipeline import queries, services, tracing
+from pipeline import leases, queries, services, tracing
+from pipeline.leases import LeaseOver
 from pipeline.models import AuditEvent, DeadLetter, Heartbeat, StageRun
 from pipeline.reconcile import reconcile
 from pipeline.services import Opening
@@ -244,6 +246,96 @@ async def test_a_living_worker_keeps_its_work_beyond_the_lease(
 
     row = await StageRun.objects.aget()
     assert (row.status, row.attempts, row.losses) == ("DONE", 1, 0)
+
+
+class Costly(Errand):
+    """An errand that may only be begun under a lease; the first load takes longer than one."""
+
+    def __init__(self, *, load_s: float) -> None:
+        super().__init__()
+        self.begun = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+        self._load_s = [load_s]
+        self.stage = replace(self.stage, load=self.load_slowly)
+
+    def load_slowly(self, subjects: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        if self._load_s:
+            time.sleep(self._load_s.pop())
+            self.meanwhile()
+        return self.load(subjects)
+
+    async def perform(self, work: UUID) -> Result:
+        if not leases.is_held():
+            raise LeaseOver
+        self.begun += 1
+        return await super().perform(work)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_work_whose_lease_is_over_before_it_is_begun_is_given_back_uncounted(
+    redis_url: str, settings: Settings
+) -> None:
+    settings.LEASE_MS = 300
+    errand = Costly(load_s=0.4)
+    minute = Now() + timedelta(seconds=60)
+    errand.meanwhile = lambda: StageRun.objects.update(lease_until=minute)  # nobody else takes it
+    await sync_to_async(open_errands)(1)
+    worker = Worker(stages=[errand.stage], name="w")
+
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(errand.done) == 1)
+    worker.stop()
+    await running
+
+    row = await StageRun.objects.aget()
+    assert (errand.begun, row.status, row.attempts, row.losses) == (1, "DONE", 1, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_worker_that_was_frozen_begins_nothing_that_others_have_taken_over(
+    redis_url: str, settings: Settings
+) -> None:
+    settings.LEASE_MS = 300
+    errand = Costly(load_s=0.4)
+    errand.meanwhile = lambda: services.claim(stage=errand.stage, limit=1, worker="other")
+    await sync_to_async(open_errands)(1)
+    worker = Worker(stages=[errand.stage], name="w")
+
+    running = asyncio.create_task(worker.run())
+    rows = StageRun.objects.values_list("worker", "token", "attempts", "status")
+    async with asyncio.timeout(10):
+        while (await rows.aget())[0] != "other":
+            await asyncio.sleep(0.01)
+    await StageRun.objects.aupdate(lease_until=Now() + timedelta(seconds=60))
+    await asyncio.sleep(0.2)
+    worker.stop()
+    await running
+
+    assert errand.begun == 0
+    assert await rows.aget() == ("other", 2, 2, "RUNNING")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_renewed_lease_lets_work_go_on_beginning(
+    redis_url: str, settings: Settings
+) -> None:
+    settings.LEASE_MS = 400
+    held: list[bool] = []
+
+    async def perform(_: UUID) -> Result:
+        for _again in range(3):
+            await asyncio.sleep(0.3)
+            held.append(leases.is_held())
+        return Done()
+
+    await sync_to_async(open_errands)(1)
+    worker = Worker(stages=[Errand().stage_with(perform=perform)], name="w")
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(held) == 3)
+    worker.stop()
+    await running
+
+    assert held == [True, True, True]
 
 
 @pytest.mark.django_db(transaction=True)
