@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from evaluation import authoring, cards, queries, spending
+from evaluation import authoring, cards, keeping, queries, spending
 from evaluation.admission import Turnstile
 from evaluation.evaluators.base import Evaluator, LanguageModel
 from evaluation.models import Evaluation, Price, PromptVersion
@@ -26,6 +26,7 @@ from evaluation.types import AttemptStatus, Card, Opinion, Rendered
 from signals.types import Origin
 
 REPLAY = "replay"
+UNSHOWABLE = (json.JSONDecodeError, KeyError, TypeError, ValueError)
 RATE_LEAST = 30  # signals of a source that must have ended before its base rate is told
 
 
@@ -34,6 +35,7 @@ class Knowledge:
     """What holds for one language model in a whole batch."""
 
     model: LanguageModel
+    terms: str
     card: Card
     prices: tuple[Price, ...]
 
@@ -42,13 +44,20 @@ Briefed = dict[UUID, Assignment]
 
 
 def brief(
-    assignments: Mapping[UUID, Assignment], *, evaluators: Mapping[str, Evaluator], now: datetime
+    assignments: Mapping[UUID, Assignment],
+    *,
+    evaluators: Mapping[str, Evaluator],
+    now: datetime,
+    may_be_answered: bool = False,
 ) -> Briefed:
     """Return the assignments with all that language models need, or with what refuses them.
 
-    Models that judge by numbers need nothing and are returned as they are.
+    Models that judge by numbers need nothing and are returned as they are. Of work that
+    ``may_be_answered`` already, kept answers are looked for: those need no permission and no money.
     """
     known = _knowledge(assignments.values(), evaluators)
+    asking = [key for key, each in assignments.items() if each.evaluation.model in known]
+    kept = keeping.look_up(asking) if may_be_answered and asking else {}
     turnstile = Turnstile(models=known, now=now)
     prompts = _Prompts(rates=_rates(assignments.values()) if known else {})
     briefed: Briefed = {}
@@ -60,11 +69,13 @@ def brief(
         elif name not in known:
             briefed[key] = assignment
         else:
-            briefed[key] = _admitted(assignment, known[name], turnstile, prompts)
+            briefed[key] = _answered(assignment, known[name], prompts, kept.get(key)) or _admitted(
+                assignment, known[name], turnstile, prompts
+            )
     asked = {
-        key: assignment
-        for key, assignment in briefed.items()
-        if assignment.evaluation.model in known and assignment.refusal is None
+        key: briefed[key]
+        for key in asking
+        if briefed[key].refusal is None and briefed[key].kept is None
     }
     authoring.mark_used(prompts=prompts.first_used(asked.values()), now=now)
     return briefed | _paid_for(asked, known, now=now)
@@ -167,6 +178,7 @@ def _knowledge(
     return {
         name: Knowledge(
             model=each,
+            terms=asked[name].terms,
             card=cards.card_of(
                 row := rows.get((each.provider, each.model_id)),
                 provider=each.provider,
@@ -189,12 +201,30 @@ def _admitted(
     if refusal is not None:
         return _refused(assignment, refusal.status, refusal.reason)
     try:
-        rendered = prompts.render(prompt, assignment)
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return _posed(assignment, known, prompts.render(prompt, assignment))
+    except UNSHOWABLE as error:
         reason = f"the frozen case cannot be shown to a model: {error}"
         return _refused(assignment, AttemptStatus.STALE_INPUT, reason)
-    case = replace(assignment.case, prompt=rendered, card=known.card)
+
+
+def _posed(assignment: Assignment, known: Knowledge, prompt: Rendered) -> Assignment:
+    case = replace(assignment.case, prompt=prompt, card=known.card)
     return replace(assignment, case=case, prices=known.prices)
+
+
+def _answered(
+    assignment: Assignment, known: Knowledge, prompts: _Prompts, kept: bytes | None
+) -> Assignment | None:
+    """Return the assignment with the answer that is kept of it, if that is what would be asked."""
+    prompt = prompts.text_for(assignment.evaluation) if kept is not None else ""
+    if kept is None or isinstance(prompt, str):
+        return None
+    try:
+        posed = _posed(assignment, known, prompts.render(prompt, assignment))
+    except UNSHOWABLE:
+        return None
+    opinion = keeping.read(kept, assignment=posed, terms=known.terms)
+    return None if opinion is None else replace(posed, kept=opinion)
 
 
 def _paid_for(

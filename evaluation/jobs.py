@@ -19,6 +19,11 @@ def load(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
     return services.prepare(ids=ids, now=datetime.now(UTC))
 
 
+def resume(ids: Sequence[UUID]) -> Mapping[UUID, Assignment]:
+    """Return cases that a worker had before, each with what its model needs or has answered."""
+    return services.resume(ids=ids, now=datetime.now(UTC))
+
+
 def equip(given: Mapping[UUID, Assignment]) -> Mapping[UUID, Assignment]:
     """Return cases that were handed over, each with what its model needs."""
     return services.equip(assignments=given, now=datetime.now(UTC))
@@ -32,6 +37,7 @@ async def perform(assignment: Assignment) -> Result:
 EVALUATE = Stage(
     name=services.STAGE,
     load=load,
+    resume=resume,
     perform=perform,
     equip=equip,
     settle=services.record_opinions,

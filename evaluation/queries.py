@@ -69,13 +69,18 @@ RATES: Prepared[SourceRating] = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One case for one model; ``refusal`` is the abstention of a model that may not be asked."""
+    """One case for one model.
+
+    ``refusal`` is the abstention of a model that may not be asked, ``kept`` the answer that it has
+    given to a worker which did not live to write it down.
+    """
 
     evaluation: Evaluation
     enrichment: Enrichment
     case: Case
     prices: tuple[Price, ...] = ()
     refusal: Opinion | None = None
+    kept: Opinion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

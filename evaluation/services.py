@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from enrichment.models import Enrichment
 from enrichment.queries import Enriched
-from evaluation import admission, authoring, grounding, spending
+from evaluation import admission, authoring, grounding, keeping, spending
 from evaluation.briefing import REPLAY, brief
 from evaluation.evaluators.base import Abstained, Evaluator, EvaluatorUnavailable, LanguageModel
 from evaluation.evaluators.cassette import Cassette
@@ -147,6 +147,12 @@ def prepare(*, ids: Sequence[UUID], now: datetime) -> Mapping[UUID, Assignment]:
     return equip(assignments=list_assignments(ids), now=now)
 
 
+def resume(*, ids: Sequence[UUID], now: datetime) -> Mapping[UUID, Assignment]:
+    """Return cases that a worker had before, with the answers that are kept of it."""
+    assignments = list_assignments(ids)
+    return brief(assignments, evaluators=evaluators(), now=now, may_be_answered=True)
+
+
 def equip(*, assignments: Mapping[UUID, Assignment], now: datetime) -> Mapping[UUID, Assignment]:
     """Return these cases with what language models need to be asked about them."""
     return brief(assignments, evaluators=evaluators(), now=now)
@@ -161,8 +167,9 @@ def warm_up() -> None:
 
 async def ask(assignment: Assignment) -> Opinion:
     """Return what the model makes of the case, within the deadline; a fault is an abstention."""
-    if assignment.refusal is not None:
-        return assignment.refusal
+    given = assignment.refusal or assignment.kept
+    if given is not None:
+        return given
     evaluator = evaluators()[assignment.evaluation.model]
     grace_s = GRACE_S if isinstance(evaluator, LanguageModel) else 0.0
     attempts: list[AttemptMade] = []
@@ -173,7 +180,9 @@ async def ask(assignment: Assignment) -> Opinion:
                 started_at, started = datetime.now(UTC), time.perf_counter()
                 try:
                     opinion = await evaluator.evaluate(assignment.case)
-                    return _with_earlier(opinion, attempts)
+                    opinion = _with_earlier(opinion, attempts)
+                    keeping.keep(assignment, opinion, terms=evaluator.terms)
+                    return opinion
                 except EvaluatorUnavailable as error:
                     attempts.append(_failed(error.status, str(error), started_at, started))
                     if len(attempts) >= settings.EVALUATE_TRIES:
@@ -228,6 +237,8 @@ def _abstention(status: AttemptStatus, reason: str, attempts: list[AttemptMade])
 def record_opinions(batch: Sequence[Finished], now: datetime) -> None:
     """Write down what models made of their cases, and let decisions follow from it."""
     _record([_Answer(item.claim, item.work, item.value) for item in batch], now=now)
+    asked = [item.work for item in batch if item.work.case.prompt is not None]
+    keeping.drop_after_commit([assignment.evaluation.id for assignment in asked])
 
 
 @dataclass(slots=True)
@@ -238,6 +249,7 @@ class _Answer:
     assignment: Assignment
     opinion: Opinion
     calls: list[Attempt] = field(default_factory=list)
+    last_call: Attempt | None = None
     tokens: int | None = None
 
     @property
@@ -255,7 +267,7 @@ def _record(answers: Sequence[_Answer], *, now: datetime) -> None:
         Judged(
             evaluation=answer.evaluation,
             enrichment=answer.assignment.enrichment,
-            attempt=answer.calls[-1] if answer.calls else None,
+            attempt=answer.last_call,
             tokens=answer.tokens,
         )
         for answer in answers
@@ -279,14 +291,15 @@ def _conclude(answer: _Answer, *, now: datetime) -> None:
     evaluation.finished_at = now
     _check_grounds(evaluation, answer.assignment, opinion.verdict)
     is_first = answer.claim.attempts == 1
-    answer.calls = _calls(answer.assignment, opinion, is_first=is_first, now=now)
+    answer.calls, told = _calls(answer.assignment, opinion, is_first=is_first, now=now)
+    answer.last_call = answer.calls[-1] if answer.calls else told
     answer.tokens = _tokens(answer, is_first=is_first)
 
 
 def _tokens(answer: _Answer, *, is_first: bool) -> int | None:
     """Return the tokens of all calls of an evaluation; None if no call tells of any."""
     told = [(call.tokens_in, call.tokens_out) for call in answer.calls]
-    if not is_first and answer.calls:
+    if not is_first and answer.last_call is not None:
         told.append(count_tokens(evaluation=answer.evaluation))
     known = [(read, written or 0) for read, written in told if read is not None]
     return sum(read + written for read, written in known) if known else None
@@ -299,11 +312,12 @@ def record_late(claim: Claim, assignment: Assignment, opinion: Opinion, now: dat
     """
     del claim
     if opinion.attempts:
-        calls = _calls(assignment, opinion, is_first=False, now=now)
+        calls, _ = _calls(assignment, opinion, is_first=False, now=now)
         Attempt.objects.bulk_create(calls)
         Evaluation.objects.filter(id=assignment.evaluation.id).update(
             cost_usd=assignment.evaluation.cost_usd
         )
+        keeping.drop_after_commit([assignment.evaluation.id])
 
 
 def _version(model: str, opinion: Opinion) -> str:
@@ -327,17 +341,20 @@ def _check_grounds(evaluation: Evaluation, assignment: Assignment, verdict: Verd
 
 def _calls(
     assignment: Assignment, opinion: Opinion, *, is_first: bool, now: datetime
-) -> list[Attempt]:
+) -> tuple[list[Attempt], Attempt | None]:
     """Return a row for every call with its cost, and let accounts and health follow from them.
 
-    Somebody else may have written calls of the same evaluation, unless it ``is_first``.
+    Somebody else may have written calls of the same evaluation, unless it ``is_first``; even
+    these very calls, if the opinion was kept. They are not told twice: the last of those that
+    are written already is returned beside the rows.
     """
-    evaluation = assignment.evaluation
-    costs = [_cost(attempt, assignment) for attempt in opinion.attempts]
+    evaluation, told = assignment.evaluation, None
     before, paid_before = 0, spending.NOTHING
     if not is_first:
         Evaluation.objects.select_for_update().get(id=evaluation.id)
         before, paid_before = count_attempts(evaluation=evaluation)
+        opinion, told = _untold(evaluation, opinion)
+    costs = [_cost(attempt, assignment) for attempt in opinion.attempts]
     attempts = [
         Attempt(evaluation=evaluation, number=number, **(_columns(made) | {"cost_usd": cost}))
         for number, (made, cost) in enumerate(
@@ -348,7 +365,19 @@ def _calls(
     evaluation.cost_usd = paid_before + paid if paid is not None else paid_before or None
     if assignment.case.prompt is not None:
         _follow_up(assignment, opinion, costs, now=now)
-    return attempts
+    return attempts, told
+
+
+def _untold(evaluation: Evaluation, opinion: Opinion) -> tuple[Opinion, Attempt | None]:
+    """Return the opinion with those of its calls that are not written down, and the last that is.
+
+    A call is known by its evaluation and the moment at which it began.
+    """
+    began = [attempt.started_at for attempt in opinion.attempts]
+    written = Attempt.objects.filter(evaluation=evaluation, started_at__in=began)
+    told = {row.started_at: row for row in written.order_by("number")}
+    left = tuple(each for each in opinion.attempts if each.started_at not in told)
+    return replace(opinion, attempts=left), next(reversed(told.values()), None)
 
 
 def _cost(attempt: AttemptMade, assignment: Assignment) -> Decimal | None:

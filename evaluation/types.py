@@ -130,6 +130,11 @@ class Rendered:
         """The prompt's name and version as attempts record it."""
         return f"{self.name} v{self.version}"
 
+    @property
+    def text(self) -> str:
+        """Both texts as attempts record them."""
+        return f"{self.system}\n\n{self.user}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:

@@ -169,6 +169,13 @@ SETTINGS: Mapping[str, Mapping[str, Described]] = {
         ),
         "EVALUATE_TRIES": D("Calls of one model on one signal before it counts as abstaining."),
         "EVALUATE_RETRY_MS": D("Milliseconds before a model is called again; doubles each time."),
+        "ANSWER_KEPT_S": D(
+            "Seconds that the answer of a language model is kept for whoever takes over from a"
+            " worker that died before it was written down; 0 keeps none."
+        ),
+        "LENS_ANSWERS_DIR": D(
+            "Directory of those answers; workers that share it use one another's.", "var/answers"
+        ),
         "RECONCILE_EVERY_MS": D("Milliseconds between the conductor's repairs."),
         "PUBLISH_POLL_MS": D("Milliseconds after which the conductor looks without a bell."),
         "PUBLISH_BATCH": D("Decisions that are numbered in one transaction."),

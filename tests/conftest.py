@@ -65,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     number = int(getattr(config, "workerinput", {}).get("workerid", "gw0")[2:]) + 1
     url = _with_database(settings.REDIS_URL, number)
     settings.REDIS_URL = url
+    queue.redis_client()  # it is made once: not by a test whose Redis is away
     layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
     layer["CONFIG"] |= {"hosts": [url], "prefix": f"lens{number}"}
     for entry in settings.RQ_QUEUES.values():
@@ -75,6 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
         name = folder / f"{os.getpid()}.sqlite3"
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(name)
     settings.AUDIT_DIR = Path(tempfile.mkdtemp(prefix="lens-audit-"))
+    settings.ANSWERS_DIR = Path(tempfile.mkdtemp(prefix="lens-answers-"))
     TransactionTestCase._fixture_teardown = emptying.empty  # type: ignore[attr-defined]
     _shut_the_network()
 
@@ -82,6 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     """Take away what tests have written outside the database."""
     shutil.rmtree(settings.AUDIT_DIR, ignore_errors=True)
+    shutil.rmtree(settings.ANSWERS_DIR, ignore_errors=True)
 
 
 def _with_database(url: str, number: int) -> str:

@@ -70,6 +70,11 @@ class Evaluator(ABC):
         :raises Abstained: when there is no verdict to be had.
         """
 
+    @property
+    def terms(self) -> str:
+        """What its answers hang on besides the case: under other terms none is used again."""
+        return self.version
+
     def warm_up(self) -> None:  # noqa: B027  most have nothing to load
         """Load what the first question would otherwise wait for."""
 

@@ -19,7 +19,7 @@ from evaluation.evaluators.base import CallFailed, Evaluator
 from evaluation.evaluators.wire import KEPT_MAX_CHARS, PerLoop, open_client
 from evaluation.parsing import ANSWER_SCHEMA, BadAnswer, parse_answer
 from evaluation.types import RETRYABLE, Attempt, AttemptStatus, Card, Case, Opinion, Verdict
-from pipeline import egress, spans
+from pipeline import egress, leases, spans
 
 CALLS_MAX = 2  # and one repair
 LARGER_CAP = 2  # how much more a truncated answer may take at the second call
@@ -249,6 +249,12 @@ class LLM(Evaluator):
             lambda: open_client(timeout_s=timeout_s, local_hosts=local_hosts, transport=transport)
         )
 
+    @property
+    def terms(self) -> str:
+        """Who is asked, and with which of our wishes."""
+        wishes = (self.max_tokens, self.effort, self.seed, self.temperature)
+        return f"{self.version} {self.provider} {self.base_url} {self.model_id} {wishes}"
+
     @abstractmethod
     async def complete(self, request: Request) -> Completion:
         """Return what one call brings.
@@ -257,13 +263,20 @@ class LLM(Evaluator):
         """
 
     async def evaluate(self, case: Case) -> Opinion:
-        """Return the model's verdict or why there is none; a vendor's fault is never raised."""
+        """Return the model's verdict or why there is none; a vendor's fault is never raised.
+
+        No call is begun once the lease of the work is over; what was called before is told.
+
+        :raises LeaseOver: if it is over before the first call.
+        """
         status, reason = self._refusal(case)
         if status is not AttemptStatus.OK:
             return Opinion(verdict=None, status=status, attempts=(), reason=reason)
         deadline = time.monotonic() + self.timeout_s
         request, attempts = self.request_for(case), list[Attempt]()
         while True:
+            if not leases.is_held():
+                return _left_off(attempts)
             tried = await self._try(request, case, deadline=deadline)
             attempts.append(tried.attempt)
             if tried.verdict is not None:
@@ -370,7 +383,7 @@ class LLM(Evaluator):
             parameters=request.parameters,
             prompt_version=prompt.label if prompt else "",
             prompt_sha256=prompt.sha256 if prompt else "",
-            prompt=f"{request.system}\n\n{request.user}",
+            prompt=prompt.text if prompt else "",
             answer=self._clean(answer.text or answer.raw)[:KEPT_MAX_CHARS],
             tokens_in=used["tokens_in"],
             tokens_cached=used["tokens_cached"],
@@ -476,6 +489,12 @@ def sane_usage(answer: Completion, *, card: Card) -> tuple[dict[str, int | None]
             doubts.append(f"{part} of {part_count} is more than {whole} of {whole_count}")
             used[part] = None
     return used, doubts
+
+
+def _left_off(attempts: list[Attempt]) -> Opinion:
+    if not attempts:
+        raise leases.LeaseOver
+    return _abstention(attempts, retry_after_s=None)
 
 
 def _abstention(attempts: list[Attempt], *, retry_after_s: float | None) -> Opinion:

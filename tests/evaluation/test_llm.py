@@ -17,6 +17,8 @@ from evaluation.evaluators.llm import LLM, STOP, Completion, Request, Step, next
 from evaluation.evaluators.vendor_policy import VendorPolicy
 from evaluation.evaluators.wire import PerLoop, Reply
 from evaluation.types import AttemptStatus, Card, Opinion
+from pipeline import leases
+from pipeline.leases import Lease, LeaseOver
 from tests.evaluation.answers import answer
 from tests.evaluation.vendors import model, prompted
 
@@ -217,6 +219,32 @@ async def test_a_hundred_calls_wait_beside_one_another() -> None:
 
     assert all(opinion.verdict for opinion in opinions)
     assert time.monotonic() - started < 1.5
+
+
+async def test_no_call_is_begun_once_the_lease_is_over() -> None:
+    model = Told()
+
+    with leases.holding(Lease(until_s=0.0)), pytest.raises(LeaseOver):
+        await model.evaluate(prompted())
+
+    assert not model.asked
+
+
+async def test_a_call_is_not_made_again_once_the_lease_is_over_and_the_first_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lease = Lease(until_s=time.monotonic() + 60)
+
+    async def freeze(_: float) -> None:
+        lease.until_s = 0.0
+
+    monkeypatch.setattr(asyncio, "sleep", freeze)
+    model = Told([failed(AttemptStatus.OVERLOADED), GOOD])
+    with leases.holding(lease):
+        opinion = await model.evaluate(prompted())
+
+    assert len(model.asked) == 1
+    assert (opinion.status, len(opinion.attempts)) == (AttemptStatus.OVERLOADED, 1)
 
 
 async def test_a_denied_vendor_is_never_called() -> None:

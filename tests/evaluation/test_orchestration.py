@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,106 +11,26 @@ import pytest
 from pytest_django import Settings
 
 from decisions.models import Decision
-from enrichment.queries import Enriched
 from evaluation import admission, services
-from evaluation.evaluators.base import Evaluator
 from evaluation.evaluators.scripted import Scripted
 from evaluation.jobs import EVALUATE
 from evaluation.models import (
     Attempt,
     Evaluation,
-    ModelCard,
     ModelState,
     Price,
     PromptVersion,
-    Spend,
 )
 from evaluation.queries import Assignment
-from evaluation.types import ALL_MODELS, Action, AttemptStatus, Case, Opinion, Verdict
-from evaluation.types import Attempt as AttemptMade
+from evaluation.types import ALL_MODELS, AttemptStatus
 from pipeline.models import StageRun
 from pipeline.stage import Finished
 from pipeline.types import Claim, Done, GiveUp
-from signals.models import Signal
-from signals.types import SignalStatus
-from tests.factories import NOON, make_enrichment, make_signal
+from tests.evaluation.talkers import Talker, Wire, account, enriched, evaluation
+from tests.factories import NOON
 from tests.running import run_stage
 
 pytestmark = pytest.mark.django_db
-
-
-class Talker(Evaluator):
-    """A language model that says what it is told to, without any vendor."""
-
-    provider = "openai"
-    model_id = "talker-1"
-    max_tokens = 1000
-
-    def __init__(self, *, name: str, statuses: tuple[AttemptStatus, ...] = ()) -> None:
-        super().__init__(name=name)
-        self.statuses = list(statuses)
-        self.seen: list[Case] = []
-        self.evidence: tuple[dict[str, Any], ...] = ()
-
-    async def evaluate(self, case: Case) -> Opinion:
-        self.seen.append(case)
-        status = self.statuses.pop(0) if self.statuses else AttemptStatus.OK
-        is_ok = status is AttemptStatus.OK
-        attempt = AttemptMade(
-            status=status,
-            started_at=datetime.now(UTC),
-            latency_ms=5.0,
-            model_requested=self.model_id,
-            model_reported="talker-1-0611",
-            prompt_version=case.prompt.label if case.prompt else "",
-            prompt_sha256=case.prompt.sha256 if case.prompt else "",
-            tokens_in=1000 if is_ok else None,
-            tokens_out=100 if is_ok else None,
-        )
-        verdict = Verdict(
-            action=Action.FOLLOW_ENTER,
-            confidence=0.7,
-            reasons=("no_trend",),
-            size_pct=5.0,
-            evidence=self.evidence,
-        )
-        return Opinion(
-            verdict=verdict if is_ok else None,
-            status=status,
-            attempts=(attempt,),
-            reason="" if is_ok else "told to fail",
-        )
-
-
-Wire = Callable[..., None]
-
-
-@pytest.fixture
-def wire(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """Let these evaluators be the models of the house; a talker's tokens have a price."""
-    card = ModelCard.objects.create(
-        provider="openai", model_id="talker-1", api="chat", structured="json_schema"
-    )
-    Price.objects.create(
-        card=card, valid_from="2020-01-01", input_usd=Decimal(2), output_usd=Decimal(10)
-    )
-
-    def make(*evaluators: Evaluator) -> None:
-        settings.AI_MODELS = tuple(evaluator.name for evaluator in evaluators)
-        settings.EVALUATORS = {evaluator.name: {} for evaluator in evaluators}
-        found = {evaluator.name: evaluator for evaluator in evaluators}
-        monkeypatch.setattr(services, "evaluators", lambda: found)
-
-    yield make
-
-
-def enriched(payload: str = "{}") -> Signal:
-    signal = make_signal(status=SignalStatus.ENRICHED)
-    enrichment = make_enrichment(signal, payload=payload)
-    services.request_evaluations(
-        enriched=[Enriched(signal=signal, enrichment=enrichment)], now=NOON
-    )
-    return signal
 
 
 def assignments() -> dict[Any, Assignment]:
@@ -122,15 +41,6 @@ def assignments() -> dict[Any, Assignment]:
 def only(assigned: dict[Any, Assignment]) -> Assignment:
     [assignment] = assigned.values()
     return assignment
-
-
-def evaluation(model: str = "a") -> Evaluation:
-    return Evaluation.objects.get(model=model)
-
-
-def account(model: str = ALL_MODELS) -> tuple[Decimal, Decimal, int]:
-    row = Spend.objects.get(model=model)
-    return row.reserved_usd, row.spent_usd, row.calls
 
 
 def test_a_language_model_is_given_the_active_prompt_and_its_card(wire: Wire) -> None:
