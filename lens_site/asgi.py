@@ -35,6 +35,7 @@ def share_connections() -> None:
 share_connections()
 draining.begin_late()
 serving.leave_forms_to_django()
+serving.take_short_turns()
 http = Doors(people=people, programs=ProgramHandler())
 
 application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})

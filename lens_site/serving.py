@@ -14,6 +14,19 @@ NEVER_USED = ("pandas", "polars", "requests")
 """What libraries of ours look for, to be of use to others: the frames of a table, a test client."""
 
 
+THREADS_TURN_S = 0.0005
+"""How long a thread that computes may go on before the event loop gets its turn.
+
+Python's own 5 ms would be waited for at each step of each call of a vendor, and after each receipt
+that web sends while a thread stores the next signals.
+"""
+
+
+def take_short_turns() -> None:
+    """Let the event loop have its turn soon, whatever threads compute."""
+    sys.setswitchinterval(THREADS_TURN_S)
+
+
 def leave_forms_to_django() -> None:
     """Keep daphne's requests from parsing forms: Django reads the body itself.
 

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from decisions import push
-from lens_site.serving import settle_in
+from lens_site.serving import settle_in, take_short_turns
 from pipeline.stage import wired_stages
 from pipeline.worker import Worker, program_name
-
-THREADS_TURN_S = 0.0005
-"""How long the database thread may compute before the event loop gets its turn.
-
-Python's own 5 ms would be waited for at each step of each call of a vendor.
-"""
 
 
 class Command(BaseCommand):
     help = "Run one worker; start as many as there are cores to spare."
 
     def handle(self, **options: Any) -> None:
-        sys.setswitchinterval(THREADS_TURN_S)
+        take_short_turns()
         asyncio.run(self._work())
 
     async def _work(self) -> None:
