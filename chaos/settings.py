@@ -1,6 +1,8 @@
 """The house's settings with two models that can be told, by symbol, to break down.
 
-Language models that the environment names are asked beside them.
+Language models that the environment names are asked beside them. After faults in a row a model is
+left alone for seconds, not minutes: a frozen worker wakes up with several at once, and for the rest
+of a trial nobody would be asked.
 """
 
 from __future__ import annotations
@@ -22,3 +24,4 @@ EVALUATORS = {
         "OPTIONS": {"directory": str(VAR_DIR)},
     },
 }
+LLM_BREAKER_OPEN_S = LLM_SAFE_MODE_OPEN_S = 5
