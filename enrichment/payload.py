@@ -95,16 +95,18 @@ def _size(value: object) -> int:
 
 def _rounded(value: object) -> object:
     """Return plain values with floats at fixed significant digits, whole ones without a point."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        short = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        return int(short) if short.is_integer() and abs(short) < 1e15 else short
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, Mapping):
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(each) for each in value]
-    if not isinstance(value, float):
-        return value
-    if not math.isfinite(value):
-        return None
-    short = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+    return value
 
 
 def _original(signal: Signal) -> dict[str, Any]:
