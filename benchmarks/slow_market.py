@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from markets.providers.simulated import Simulated
 
@@ -11,7 +11,9 @@ LATENCY_S = 0.1
 
 
 class Slow(Simulated):
-    """Answers everything 100 ms later."""
+    """Answers everything 100 ms later, and is asked through the caches as a venue is."""
+
+    needs_network: ClassVar[bool] = True
 
     async def candles(self, **asked: Any) -> Any:
         """Return candles, late."""
