@@ -423,6 +423,8 @@ def _lease() -> timedelta:
 
 def hold(claims: Sequence[Claim]) -> set[int]:
     """Lock the rows of these claims until the commit; return the ids of those still held."""
+    if not claims:
+        return set()
     rows = StageRun.objects.select_for_update().filter(id__in=[claim.id for claim in claims])
     tokens = {claim.id: claim.token for claim in claims}
     found = rows.filter(status=RunStatus.RUNNING).values_list("id", "token")

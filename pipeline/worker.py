@@ -39,6 +39,7 @@ SETTLE_BATCH = 64
 RENEWALS_PER_LEASE = 4
 BEGIN_WITHIN_FRAC = 0.9
 """The part of a lease, from when it was asked for, within which work may still be begun."""
+BEGIN_AT_ONCE = 2
 SHORTEST_PAUSE_S = 0.005
 AFTER_DATABASE_FAULT_S = 0.5
 
@@ -207,15 +208,22 @@ class Worker:
             rooms = {stage.name: self._room_for(stage) for stage in self._stages.values()}
             wanted = [(self._stages[name], room) for name, room in rooms.items() if room]
             taken, self._pause_s = await self._database.run(self._claim, wanted)
-            self._begin(taken)
+            await self._begin(taken)
             self._crowded = self._alone or not all(map(self._room_for, self._stages.values()))
 
-    def _begin(self, taken: Sequence[Taken]) -> None:
-        for stage, lease, work in taken:
-            self._held[lease.claim.id] = lease
+    async def _begin(self, taken: Sequence[Taken]) -> None:
+        """Begin work a little at a time.
+
+        All at once it would go on step by step beside one another, and no question would be out
+        before the last was ready to go. So the first answers come while the last are asked for.
+        """
+        self._held |= {lease.claim.id: lease for _, lease, _ in taken}
+        for place, (stage, lease, work) in enumerate(taken, start=1):
             task = asyncio.create_task(self._perform(stage, lease, work))
             self._running[task] = lease.claim
             task.add_done_callback(self._running.pop)
+            if place % BEGIN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _room_for(self, stage: Stage) -> int:
         running = sum(claim.stage == stage.name for claim in self._running.values())
@@ -341,7 +349,7 @@ class Worker:
         ready = await self._database.run(self._equipped, taken)
         for lease, _ in taken:
             self._forget(lease.claim)
-        self._begin(ready)
+        await self._begin(ready)
 
     def _equipped(self, taken: Sequence[tuple[Held, Any]]) -> list[Taken]:
         """Return work that was handed over, with its inputs."""

@@ -104,6 +104,28 @@ async def test_many_pieces_of_work_wait_at_once_and_all_are_settled(redis_url: s
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_the_first_question_is_out_before_the_last_is_begun() -> None:
+    steps: list[str] = []
+
+    async def perform(_: UUID) -> Result:
+        steps.append("begun")
+        for _step in range(3):  # as a connection is opened, and a request sent
+            await asyncio.sleep(0)
+        steps.append("asked")
+        return Done()
+
+    await sync_to_async(open_errands)(40)
+    errand = Errand()
+    worker = Worker(stages=[errand.stage_with(perform=perform)], name="w")
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(errand.done) == 40)
+    worker.stop()
+    await running
+
+    assert "begun" in steps[steps.index("asked") :]
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_work_knows_the_request_that_brought_it_and_what_follows_keeps_it() -> None:
     known: list[tuple[str, str]] = []
     first, second = uuid4(), uuid4()
