@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx2
+import orjson
 
 from evaluation.evaluators.llm import LLM, Completion, Request
 from evaluation.evaluators.wire import CODES, PerLoop, Reply, failure_behind
@@ -97,7 +98,8 @@ async def post(client: AsyncOpenAI, path: str, arguments: Mapping[str, Any]) -> 
     from openai import APIError
 
     try:
-        response = await client.post(path, cast_to=httpx2.Response, body=arguments)
+        asked = orjson.dumps(arguments)
+        response = await client.post(path, cast_to=httpx2.Response, content=asked)
     except APIError as error:
         raise failure_behind(error) from None
     return Reply.of(response)

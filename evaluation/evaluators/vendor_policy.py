@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ ALIASES: Mapping[str, str] = {
 }
 """Other names of the same vendors, as settings and model ids use them."""
 
+KEPT_NAMES = 256  # models and addresses of which it is remembered whose they are
 PRESETS: Mapping[str, Mapping[str, Any]] = {"no_openai": {"deny": {"providers": ["openai"]}}}
 
 HOSTS: Mapping[str, str] = {
@@ -124,6 +126,7 @@ class VendorPolicy:
         return None
 
 
+@lru_cache(maxsize=KEPT_NAMES)
 def resolve_vendors(*, provider: str, model_id: str, base_url: str = "") -> frozenset[str]:
     """Return everyone who is called: the provider, the host's owner and the model's maker."""
     found = {ALIASES.get(provider, provider), _owner(base_url), *_makers(_plain(model_id))}
