@@ -182,6 +182,23 @@ def test_what_was_decided_while_publishing_was_paused_comes_out_before_what_foll
     assert status_of(signal) == SignalStatus.PUBLISHED
 
 
+def test_what_is_decided_while_more_waits_than_fits_a_batch_waits_its_turn(
+    signal: Signal, settings: Settings
+) -> None:
+    settings.PUBLISH_BATCH = 1
+    pipeline.pause(name="publishing", actor="op", reason="looking", now=NOON)
+    answer(signal, "a", "FOLLOW_ENTER")
+    answer(signal, "b", "IGNORE")
+    pipeline.resume(name="publishing", actor="op", reason="looked", now=NOON)
+
+    answer(signal, "c", "FOLLOW_ENTER")
+    while services.publish(now=LATER, limit=1) is not None:
+        pass
+
+    rows = Decision.objects.order_by("seq").values_list("model", "seq")
+    assert list(rows) == [("a", 1), ("b", 2), ("c", 3), (JURY, 4)]
+
+
 def test_the_deadline_rules_with_whoever_has_voted(signal: Signal) -> None:
     answer(signal, "a", "FOLLOW_ENTER")
     rule_at_the_deadline(signal)
