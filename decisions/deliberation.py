@@ -93,9 +93,10 @@ ENTERED: Prepared[Decision] = Prepared(
             model__in=given.each(Decision, "model", name="models"),
             symbol__in=given.each(Decision, "symbol", name="symbols"),
             origin=Origin.LIVE,
-            decision=Action.FOLLOW_ENTER,
+            decision__in=FOLLOWED,  # as the index has it, or SQLite does not use that
             evaluated_at__gt=given(Decision, "evaluated_at", name="since"),
         )
+        .filter(decision=Action.FOLLOW_ENTER)
         .values_list("model", "symbol", "event_id")
         .distinct()
     )

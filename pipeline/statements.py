@@ -224,11 +224,11 @@ def insert_held(rows: Sequence[Any], *, into: type[models.Model], lease_s: float
     """
     left_out = (*_left_out(rows[0], into), "lease_until", "claimed_at")
     names, places, columns = _columns_of(into, left_out)
-    database, postgres = connection.vendor, connection.vendor == "postgresql"
-    statement = HELD[database].format(
-        names=names, places=places, later=LATER[database], clock=CLOCK[database]
+    vendor = connection.vendor
+    statement = HELD[vendor].format(
+        names=names, places=places, later=LATER[vendor], clock=CLOCK[vendor]
     )
-    if postgres:
+    if vendor == "postgresql":
         told = read(statement, [lease_s, _records(rows, columns)])
     else:
         told = [read(statement, [*_values(row, columns), lease_s])[0] for row in rows]

@@ -4,10 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from decisions import ledger, services
+from decisions import deliberation, ledger, services
+from decisions.clamp import Needs
 from decisions.jobs import JURY as JURY_WORK
 from decisions.models import Decision
 from decisions.types import JURY
@@ -276,6 +278,19 @@ def test_the_policy_looks_back_at_each_model_and_symbol_by_itself(signal: Signal
 
     rows = Decision.objects.filter(signal=signal).values_list("model", "decision")
     assert dict(rows) == {"a": "IGNORE", "b": "FOLLOW_ENTER"}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL plans by what is stored")
+def test_looking_back_reads_what_was_followed_and_not_all_that_was_ever_decided() -> None:
+    both = Needs(entries=True, position=True)
+    with CaptureQueriesContext(connection) as asked:
+        deliberation.get_past(seats={("a", "BTC"), ("b", "ETH")}, needs=both, now=NOON)
+
+    for statement in [each["sql"] for each in asked.captured_queries]:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
+            plan = " ".join(row[-1] for row in cursor.fetchall())
+        assert "followed_decision (model=? AND symbol=?" in plan
 
 
 def test_publishing_numbers_without_holes_in_order() -> None:
